@@ -1,0 +1,94 @@
+"""
+The checks by name; `nox -l` lists them.
+
+`tests` and `lowest` make an environment for each Python. The others use the tools beside this nox,
+which constraints/dev.txt pins: run them with `.venv/bin/nox -s NAME`.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import tempfile
+
+import nox
+
+nox.needs_version = ">=2025.11"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types"]
+
+# The tools are those beside this interpreter, whether or not its environment is active.
+os.environ["PATH"] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+
+PACKAGE = "carevalidate_async"
+PINNING = (
+    *("uv", "pip", "compile", "pyproject.toml", "--no-config", "--system-certs", "--quiet"),
+    *("--upgrade", "--universal", "--python-version", "3.11", "--no-header", "--no-annotate"),
+    *("--extra", "cli"),
+)
+
+
+def test(session: nox.Session, lock: str) -> None:
+    """Run the tests on the wheel, beside what *lock* pins."""
+    session.install("--require-hashes", "-r", f"constraints/{lock}.txt")
+    session.install("--no-deps", "--no-build-isolation", ".")
+    session.run("pytest", "-q", "-n", "2", *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def tests(session: nox.Session) -> None:
+    """The test suite."""
+    test(session, "test")
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The test suite, on the oldest dependencies that pyproject.toml admits."""
+    test(session, "lowest")
+
+
+@nox.session(python=False)
+def lint(session: nox.Session) -> None:
+    """Style, format and layers."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-logo", "--no-cache")
+
+
+@nox.session(python=False)
+def types(session: nox.Session) -> None:
+    """Types of everything here, and of what the package's users see."""
+    session.run("mypy")
+    session.run("pyright", "--verifytypes", PACKAGE, "--ignoreexternal")
+
+
+@nox.session(python=False)
+def docs(session: nox.Session) -> None:
+    """What the README and docs/ claim: commands, examples, tables and links."""
+    files = ("tests/test_docs.py", "tests/test_package.py")
+    session.run("pytest", "-q", *files, "-k", "test_docs or TestReadme", *session.posargs)
+
+
+@nox.session(python=False)
+def bench(session: nox.Session) -> None:
+    """CPU time of a call beside bare aiohttp's, side by side in one run."""
+    session.run("python", "benchmarks/calls.py", *session.posargs)
+
+
+@nox.session(python=False)
+def lock(session: nox.Session) -> None:
+    """Pin everything anew, hashed, for every supported Python and platform."""
+    with tempfile.TemporaryDirectory() as folder:
+        bounds = f"{folder}/bounds.txt"
+        session.run(*PINNING, "--resolution", "lowest-direct", "--output-file", bounds, silent=True)
+        dev = "constraints/dev.txt"
+        for name, groups, limits in (
+            ("dev", ("build", "test", "lint"), ()),
+            ("test", ("build", "test"), ("--constraint", dev)),
+            ("run", ("build",), ("--constraint", dev)),
+            ("lowest", ("build", "test"), ("--constraint", bounds)),
+        ):
+            chosen = (f"--group={group}" for group in groups)
+            output = ("--generate-hashes", "--output-file", f"constraints/{name}.txt")
+            session.run(*PINNING, *chosen, *limits, *output, *session.posargs)
