@@ -1,0 +1,370 @@
+"""
+What can go wrong with a call, and what each error means for the money.
+
+::
+
+    CareValidateError
+    ├── InvalidRequestError (also a ValueError)   refused here, before sending
+    ├── ConfigurationError                        no key, a bad URL, a bad option
+    ├── ClientClosedError                         used after close
+    ├── APIConnectionError                        no connection was made
+    │   ├── AnswerLostError                       connected, then no trustworthy answer
+    │   └── APITimeoutError                       the time was up
+    ├── ResponseDecodeError                       a 2xx that cannot be read
+    └── APIStatusError                            the vendor answered, and not with a success
+        ├── BadRequestError                       400
+        ├── AuthenticationError                   401
+        │   ├── SessionExpiredError               planocore "session-expired"
+        │   └── ClientRequiredError               planocore "client-required"
+        ├── PermissionDeniedError                 403
+        ├── NotFoundError                         404
+        ├── ConflictError                         409
+        │   └── IdempotencyConflictError          the key is on record already
+        ├── UnprocessableEntityError              422
+        ├── RateLimitError                        429
+        └── InternalServerError                   5xx
+
+Every error carries `outcome` (what is known about the money), `retryable`, `idempotency_key` and
+`attempts`. The class says what happened; only `outcome` says whether anything was recorded, because
+it speaks for the whole call and not just for its last attempt.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Outcome(enum.StrEnum):
+    """What the caller knows about the money after a call."""
+
+    NOT_SENT = "not_sent"
+    """Nothing reached the vendor."""
+
+    REJECTED = "rejected"
+    """The vendor answered no: it recorded nothing, and changed nothing."""
+
+    RECORDED = "recorded"
+    """It is on record."""
+
+    UNKNOWN = "unknown"
+    """
+    It may or may not be on record: ask again with the same idempotency key. An operation without
+    one that says how things shall be can be asked again as it is.
+    """
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """
+    One try of a call.
+
+    Attributes:
+        number: 1 for the first try.
+
+        duration: Seconds from the first step of the try to its last.
+
+        happened: What came of it, in a few words free of secrets and personal data.
+
+        outcome: What this try alone tells about the money.
+
+        status: HTTP status of the answer; None when there was none.
+
+        delay: Seconds waited before the next try; None when there was no next one.
+    """
+
+    number: int
+    duration: float
+    happened: str
+    outcome: Outcome
+    status: int | None = None
+    delay: float | None = None
+
+
+class CareValidateError(Exception):
+    """
+    The parent of every error of this package.
+
+    Attributes:
+        outcome: What is known about the money after the whole call.
+
+        retryable: Whether the cause is likely to pass by itself. The idempotency key makes asking
+            again safe. False where asking again could do it twice: an unknown outcome of an
+            operation that must not arrive twice.
+
+        idempotency_key: The key that the call was sent under; None for operations without one.
+
+        attempts: A record of each try, oldest first. Empty when nothing was tried.
+    """
+
+    # Every parameter has a default: pickle and copy rebuild an exception from its positional
+    # arguments and then restore the attributes.
+    def __init__(
+        self,
+        summary: str = "",
+        *,
+        outcome: Outcome = Outcome.NOT_SENT,
+        retryable: bool = False,
+        idempotency_key: str | None = None,
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        super().__init__(summary)
+        self.outcome = outcome
+        self.retryable = retryable
+        self.idempotency_key = idempotency_key
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        summary = str(self.args[0]) if self.args else ""
+        if not self.attempts:
+            return summary
+        facts = [f"outcome: {self.outcome}", f"attempts: {len(self.attempts)}"]
+        if self.idempotency_key is not None:
+            facts.append(f"idempotency key: {self.idempotency_key}")
+        return f"{summary} [{', '.join(facts)}]"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+class InvalidRequestError(CareValidateError, ValueError):
+    """
+    A request has a bad field; it was refused before anything was sent.
+
+    Attributes:
+        field: Name of the field, as the model spells it; a dot leads into a nested model.
+
+        reason: What is wrong with it. Never repeats a personal or secret value.
+    """
+
+    def __init__(self, field: str = "", reason: str = "") -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        # Both, so that pickle and copy call this signature.
+        self.args: tuple[str, str] = (field, reason)
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+
+class ConfigurationError(CareValidateError):
+    """
+    The client cannot work as configured; it refused to send.
+
+    `outcome` is `UNKNOWN` instead of `NOT_SENT` only where an earlier attempt of the same call may
+    have landed.
+    """
+
+
+class ClientClosedError(CareValidateError):
+    """
+    The client was closed before this could be sent.
+
+    `outcome` is `UNKNOWN` instead of `NOT_SENT` only where an earlier attempt of the same call may
+    have landed.
+    """
+
+
+class APIConnectionError(CareValidateError):
+    """
+    No connection to the vendor was made, so this attempt did not reach it.
+
+    `outcome` is `UNKNOWN` instead of `NOT_SENT` only where an earlier attempt of the same call may
+    have landed.
+    """
+
+
+class AnswerLostError(APIConnectionError):
+    """
+    The request may have arrived, but no trustworthy answer came back.
+
+    `outcome` is `UNKNOWN`: ask again with the same idempotency key.
+    """
+
+
+class APITimeoutError(APIConnectionError):
+    """
+    The time for an attempt, or for the whole call, was up.
+
+    `outcome` tells whether a request of the call may have arrived (`UNKNOWN`) or surely none did
+    (`NOT_SENT`: the time went into waiting for a free connection or for the connection itself).
+    """
+
+
+class ResponseDecodeError(CareValidateError):
+    """
+    The vendor answered with a 2xx that cannot be read, or that affirms nothing.
+
+    `outcome` is `UNKNOWN`: ask again with the same idempotency key. The unread body is not kept: it
+    may hold a payment secret.
+
+    Attributes:
+        status: HTTP status of the answer.
+
+        request_id: The vendor's id of the exchange, where the answer names one.
+    """
+
+    def __init__(
+        self,
+        summary: str = "",
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        **facts: Any,  # noqa: ANN401 - handed on to the parent, which types them
+    ) -> None:
+        super().__init__(summary, **facts)
+        self.status = status
+        self.request_id = request_id
+
+
+class APIStatusError(CareValidateError):
+    """
+    The vendor answered, and not with a success.
+
+    Where the vendor said no (a 4xx other than 408 and 409, or a 2xx that denies its success)
+    `outcome` is `REJECTED`: nothing was recorded. It is `UNKNOWN` instead where an earlier attempt
+    of the same call may have landed. This class itself stands for statuses without one of their
+    own; after a redirect or a 408 `outcome` is `UNKNOWN`.
+
+    `message` and `body` are the vendor's own words, personal data included; `str()` of the error
+    repeats them only with everything that the request held, and every email address and phone
+    number, blanked out.
+
+    Attributes:
+        status: HTTP status of the answer.
+
+        code: The vendor's code or slug, such as ``IDEMPOTENCY_ERROR``; None where it gives none.
+
+        message: The vendor's explanation; None where it gives none.
+
+        body: The parsed JSON object, fractions as Decimal; the raw text where it is no JSON object.
+
+        request_id: The vendor's id of the exchange, where the answer names one.
+
+        retry_after: Seconds that the vendor asks to wait; None where it does not say.
+    """
+
+    def __init__(
+        self,
+        summary: str = "",
+        *,
+        status: int = 0,
+        code: str | None = None,
+        message: str | None = None,
+        body: Mapping[str, Any] | str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        **facts: Any,  # noqa: ANN401 - handed on to the parent, which types them
+    ) -> None:
+        super().__init__(summary, **facts)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.body = body
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class BadRequestError(APIStatusError):
+    """400: the vendor finds the request invalid; it recorded nothing."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: the API key or token is missing or wrong; nothing was recorded."""
+
+
+class SessionExpiredError(AuthenticationError):
+    """
+    The planocore session has expired; the user has to authenticate again. Nothing was changed.
+
+    Source: planocore docs, payment_methods/update.
+    """
+
+
+class ClientRequiredError(AuthenticationError):
+    """
+    The planocore user has no client, employee or liaison record yet. Nothing was changed.
+
+    Attributes:
+        session: The session that registering the user as a client needs; it holds a credential.
+
+    Source: planocore docs, payment_methods/update.
+    """
+
+    @property
+    def session(self) -> Mapping[str, Any] | None:
+        """The vendor's ``session`` object, None where the answer lacks it."""
+        found = (
+            None if self.body is None or isinstance(self.body, str) else self.body.get("session")
+        )
+        return found if isinstance(found, dict) else None
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key may not do this; nothing was recorded."""
+
+
+class NotFoundError(APIStatusError):
+    """404: there is no such thing, or no such route; nothing was recorded."""
+
+
+class ConflictError(APIStatusError):
+    """
+    409 without the code of a known key: the request conflicts with what the vendor holds.
+
+    `outcome` is `UNKNOWN`: it does not say whether what it conflicts with is this payment.
+    """
+
+
+class IdempotencyConflictError(ConflictError):
+    """
+    A record with this idempotency key exists already for the organization; nothing was added.
+
+    `outcome` is `RECORDED`. The vendor does not say what that record holds: it is this payment as
+    long as the key was never used for another.
+
+    Source: CareValidate docs, Payment > Confirmation.
+    """
+
+
+class UnprocessableEntityError(APIStatusError):
+    """422: understood, but refused for its content; nothing was recorded."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests; this one was not carried out, and nothing was recorded."""
+
+
+class InternalServerError(APIStatusError):
+    """
+    5xx: the vendor failed, possibly after it recorded the payment.
+
+    `outcome` is `UNKNOWN`, but for planocore's slugs that say that the route was never reached.
+    """
+
+
+CLIENT_ERRORS = range(400, 500)
+SERVER_ERRORS = range(500, 600)
+
+STATUS_ERRORS: Mapping[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+
+def error_for_status(status: int) -> type[APIStatusError]:
+    """Return the class for a status that is no success."""
+    if status in SERVER_ERRORS:
+        return InternalServerError
+    return STATUS_ERRORS.get(status, APIStatusError)
