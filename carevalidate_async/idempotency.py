@@ -1,0 +1,105 @@
+"""Idempotency keys: made once per call, or derived from the business facts that a payment is."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import uuid
+from datetime import date, datetime
+from decimal import Decimal
+
+from carevalidate_async._checks import check_key
+from carevalidate_async.errors import InvalidRequestError
+
+KeyPart = str | int | Decimal | bool | date | enum.Enum | uuid.UUID | None
+
+_VERSION = b"carevalidate-async/1"
+_LONGEST_NUMBER = 1000  # digits; 1E+999999999 would be written out in full
+_BEYOND = 10**_LONGEST_NUMBER
+
+
+def new_idempotency_key() -> str:
+    """Return a random key: a UUID of version 4."""
+    return str(uuid.uuid4())
+
+
+def derive_idempotency_key(*parts: KeyPart) -> str:
+    """
+    Return the key that these business facts always give, on every machine and in every process.
+
+    It is ``cv1-`` and 40 hexadecimal digits (160 bits) of the SHA-256 over a version tag and, for
+    each part, its kind, its length and its text. So neither order, kind nor boundaries can be
+    mixed up: ``("ab", "c")`` and ``("a", "bc")``, ``1`` and ``"1"`` give different keys. Equal
+    amounts of money are one part, however they are written: ``Decimal("50")``,
+    ``Decimal("50.00")``, ``50``. An enum's member is its value (so ``PaymentStatus.PAID`` is
+    ``"PAID"``) and a UUID its text; text counts to the letter. Nothing of a part can be read back
+    from the key, but whoever can guess all parts can confirm the guess.
+
+    Args:
+        parts: What makes this payment this payment, such as the case's id, the id of your own
+            payment record, the amount and the payment date. Leave out what may differ between two
+            tellings of the same payment (the time of sending, a retry counter), and include what
+            tells two honest payments apart, or the second one counts as recorded already.
+
+    Returns:
+        44 printable ASCII characters.
+
+    Raises:
+        InvalidRequestError: No part was given, all are None or empty, or a part is of a kind that
+            has no exact text (a float, a list, any object).
+    """
+    facts = [_canonical(index, part) for index, part in enumerate(parts)]
+    if not any(text for _, text in facts):
+        raise InvalidRequestError("parts", "must hold at least one business fact")
+    digest = hashlib.sha256(_VERSION)
+    for kind, text in facts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%s:%d:" % (kind, len(data)))
+        digest.update(data)
+    return f"cv1-{digest.hexdigest()[:40]}"
+
+
+def checked_key(key: str | None) -> str:
+    """
+    Return *key* once it is known to be usable, or a new one for None.
+
+    Raises:
+        InvalidRequestError: Not 1 to 255 printable ASCII characters without outer blanks.
+    """
+    if key is None:
+        return new_idempotency_key()
+    check_key(key)
+    return key
+
+
+def _canonical(index: int, part: object) -> tuple[bytes, str]:
+    if isinstance(part, enum.Enum):
+        part = part.value
+    text: tuple[bytes, str] | None = None
+    # bool before int, datetime before date: each is a kind of the other.
+    match part:
+        case None:
+            text = b"none", ""
+        case bool():
+            text = b"bool", str(part)
+        case str() | uuid.UUID():
+            text = b"text", str(part)
+        case int() if abs(part) < _BEYOND:
+            text = b"number", str(part)
+        case Decimal() if part.is_finite() and abs(part.adjusted()) < _LONGEST_NUMBER:
+            text = b"number", _plain(part)
+        case date() if not isinstance(part, datetime):
+            text = b"date", part.isoformat()
+    if text is None:
+        # A datetime's text depends on its timezone, a float's on its rounding.
+        reason = f"has no exact text: {type(part).__name__}"
+        raise InvalidRequestError(f"parts[{index}]", reason)
+    return text
+
+
+def _plain(number: Decimal) -> str:
+    """Return the one text of equal numbers: no exponent, no trailing zeros, no minus zero."""
+    text = f"{number:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text
