@@ -1,0 +1,277 @@
+"""
+One call: its attempts, what each of them tells, and what is true of all of them together.
+
+Nothing is raised while attempts are made. An attempt's error becomes the call's only once it speaks
+for the whole call: whether an earlier attempt may have landed decides the outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+
+from carevalidate_async._operation import KeyInBody, Operation
+from carevalidate_async._retry import Clock, repeat, worth_repeating
+from carevalidate_async._wire import NoReply, Reply, Sealed
+from carevalidate_async.errors import (
+    AnswerLostError,
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    Attempt,
+    CareValidateError,
+    ClientClosedError,
+    ConfigurationError,
+    IdempotencyConflictError,
+    Outcome,
+)
+from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event
+from carevalidate_async.models import Answer, Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carevalidate_async._config import Settings
+    from carevalidate_async._secret import Secret
+    from carevalidate_async._transport import Transport
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
+RequestT = TypeVar("RequestT")
+
+_logger = logging.getLogger("carevalidate_async")
+
+
+@attrs.define(kw_only=True)
+class _Try(Generic[AnswerT]):
+    """One attempt and what came of it: an answer, or an error that is not raised yet."""
+
+    attempt: Attempt
+    result: AnswerT | CareValidateError
+    reply: Reply | None
+
+
+class Call(Generic[RequestT, AnswerT]):
+    """The state of one call; each call has its own, so that tasks share nothing."""
+
+    def __init__(
+        self,
+        operation: Operation[RequestT, AnswerT],
+        request: RequestT,
+        *,
+        fields: Mapping[str, Any],
+        sealed: Sealed,
+        accept_duplicate: bool,
+        transport: Transport,
+        secret: Secret,
+        settings: Settings,
+    ) -> None:
+        self._operation = operation
+        self._request = request
+        self._fields = fields
+        self._sealed = sealed
+        self._accept_duplicate = accept_duplicate
+        self._transport = transport
+        self._secret = secret
+        self._settings = settings
+        self._attempts: list[Attempt] = []
+        self._may_have_landed = False
+        self._clock = Clock(now=asyncio.get_running_loop().time, sleep=asyncio.sleep)
+        self._started = self._clock.now()
+        limit = settings.deadline
+        self._ends = None if limit is None else self._started + limit
+
+    async def run(self) -> AnswerT:
+        """
+        Return the answer.
+
+        Raises:
+            CareValidateError: Its `outcome` is that of the whole call.
+        """
+        key = self._sealed.idempotency_key
+        name = self._operation.name
+        self._emit(CallStarted(operation=name, idempotency_key=key))
+        error: CareValidateError | None = None
+        cancelled = True
+        try:
+            last = await repeat(
+                self._attempt,
+                policy=self._settings.retry,
+                again=self._again,
+                asked_delay=_asked_delay,
+                before_sleep=self._before_sleep,
+                deadline=self._ends,
+                clock=self._clock,
+            )
+            cancelled = False
+            if not isinstance(last.result, CareValidateError):
+                return self._with_meta(last.result, last.reply)
+            error = self._settled(last.result)
+        finally:
+            if cancelled:
+                _logger.warning(
+                    "%s cancelled after %d whole attempts; idempotency key %s",
+                    name,
+                    len(self._attempts),
+                    key,
+                )
+            self._emit(
+                CallEnded(
+                    operation=name,
+                    idempotency_key=key,
+                    attempts=tuple(self._attempts),
+                    error=error,
+                    cancelled=cancelled,
+                    elapsed=self._clock.now() - self._started,
+                )
+            )
+        raise error
+
+    async def _attempt(self) -> _Try[AnswerT]:
+        began = self._clock.now()
+        reply: Reply | None = None
+        result: AnswerT | CareValidateError
+        try:
+            got = await self._transport.send(
+                self._sealed,
+                attempt_timeout=self._settings.attempt_timeout,
+                deadline=self._ends,
+            )
+        except (ClientClosedError, ConfigurationError) as error:
+            # Not raised from here: an earlier attempt may have landed, and the error must say so.
+            result = error.with_traceback(None)
+        else:
+            if isinstance(got, NoReply):
+                result = self._lost(got)
+            else:
+                reply = got
+                result = self._operation.read(
+                    reply,
+                    request=self._request,
+                    fields=self._fields,
+                    secret=self._secret,
+                    now=time.time(),
+                )
+        result = self._conflict_as_success(result)
+        return self._noted(result, reply, self._clock.now() - began)
+
+    def _lost(self, lost: NoReply) -> APIConnectionError:
+        if lost.timed_out:
+            kind: type[APIConnectionError] = APITimeoutError
+        else:
+            kind = AnswerLostError if lost.sent else APIConnectionError
+        error = kind(
+            f"{self._operation.name}: {lost.what}",
+            outcome=Outcome.UNKNOWN if lost.sent else Outcome.NOT_SENT,
+            retryable=lost.transient,
+        )
+        error.__cause__ = lost.cause
+        return error
+
+    def _conflict_as_success(
+        self, result: AnswerT | CareValidateError
+    ) -> AnswerT | CareValidateError:
+        """Turn "on record already" into the success it is, where nothing else is to be told."""
+        if (
+            isinstance(result, IdempotencyConflictError)
+            and isinstance(self._operation.idempotency, KeyInBody)
+            and self._operation.idempotency.conflict_is_success
+            and (self._may_have_landed or self._accept_duplicate)
+        ):
+            return self._operation.gives(meta=Meta(already_recorded=True))
+        return result
+
+    def _noted(
+        self, result: AnswerT | CareValidateError, reply: Reply | None, duration: float
+    ) -> _Try[AnswerT]:
+        if isinstance(result, CareValidateError):
+            outcome = result.outcome
+            happened = type(result).__name__
+        else:
+            outcome = Outcome.RECORDED
+            happened = "already recorded" if result.meta.already_recorded else "ok"
+        attempt = Attempt(
+            number=len(self._attempts) + 1,
+            duration=duration,
+            happened=happened,
+            outcome=outcome,
+            status=reply.status if reply is not None else None,
+        )
+        self._attempts.append(attempt)
+        self._may_have_landed |= outcome is Outcome.UNKNOWN
+        _logger.debug(
+            "%s attempt %d: %s, status %s, %.3f s, idempotency key %s",
+            self._operation.name,
+            attempt.number,
+            attempt.happened,
+            attempt.status,
+            attempt.duration,
+            self._sealed.idempotency_key,
+        )
+        self._emit(
+            AttemptEnded(
+                operation=self._operation.name,
+                idempotency_key=self._sealed.idempotency_key,
+                attempt=attempt,
+            )
+        )
+        return _Try(attempt=attempt, result=result, reply=reply)
+
+    def _again(self, last: _Try[AnswerT]) -> bool:
+        error = last.result
+        if self._transport.closed:
+            return False  # to wait for a try that cannot be made would only keep the truth back
+        return isinstance(error, CareValidateError) and worth_repeating(
+            transient=error.retryable,
+            outcome=error.outcome,
+            repeatable=self._operation.idempotency.repeatable,
+        )
+
+    def _before_sleep(self, last: _Try[AnswerT], delay: float) -> None:
+        self._attempts[-1] = attrs.evolve(last.attempt, delay=delay)
+        _logger.info(
+            "%s: trying again in %.3f s after %s, idempotency key %s",
+            self._operation.name,
+            delay,
+            last.attempt.happened,
+            self._sealed.idempotency_key,
+        )
+
+    def _settled(self, error: CareValidateError) -> CareValidateError:
+        """Make the last attempt's error speak for the whole call."""
+        if self._may_have_landed and error.outcome is not Outcome.RECORDED:
+            error.outcome = Outcome.UNKNOWN
+        if error.outcome is Outcome.UNKNOWN and not self._operation.idempotency.repeatable:
+            error.retryable = False  # asking again might make a second one
+        error.idempotency_key = self._sealed.idempotency_key
+        error.attempts = tuple(self._attempts)
+        return error
+
+    def _emit(self, event: Event) -> None:
+        for hook in self._settings.hooks:
+            try:
+                hook(event)
+            except Exception:  # a broken hook must not change what happens to the money
+                _logger.exception("a hook failed on %s", type(event).__name__)
+
+    def _with_meta(self, answer: AnswerT, reply: Reply | None) -> AnswerT:
+        assert reply is not None  # noqa: S101 - for the type checker: an answer was read from one
+        return attrs.evolve(
+            answer,
+            meta=Meta(
+                idempotency_key=self._sealed.idempotency_key,
+                attempts=tuple(self._attempts),
+                already_recorded=answer.meta.already_recorded,
+                status=reply.status,
+                request_id=reply.request_id,
+                elapsed=self._clock.now() - self._started,
+                headers=reply.headers,
+            ),
+        )
+
+
+def _asked_delay(last: _Try[Any]) -> float | None:
+    return last.result.retry_after if isinstance(last.result, APIStatusError) else None

@@ -1,0 +1,608 @@
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calls import (
+    AT_ONCE,
+    CALLS,
+    CASE_PAYMENT,
+    CONFIRM,
+    INTEND,
+    INTENT,
+    METHOD,
+    PAY_CASE,
+    PAYMENT,
+    UPDATE_METHOD,
+    UPDATE_USER,
+    USER,
+    Calling,
+    Time,
+)
+from carevalidate_async import (
+    AnswerLostError,
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    Attempt,
+    AuthenticationError,
+    BadRequestError,
+    CareValidateError,
+    ClientClosedError,
+    ConfigurationError,
+    ConflictError,
+    IdempotencyConflictError,
+    InternalServerError,
+    Outcome,
+    RateLimitError,
+    ResponseDecodeError,
+    RetryPolicy,
+    _call,
+)
+from carevalidate_async._config import Settings
+from carevalidate_async._secret import Secret
+from carevalidate_async._transport import Transport
+from carevalidate_async._wire import NoReply, Reply, Sealed
+from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event
+from carevalidate_async.session import Session
+from raw_server import ON_RECORD, good, http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from carevalidate_async.models import Answer
+
+
+REQUESTS: Mapping[str, object] = {
+    "confirm_payment": PAYMENT,
+    "create_case_payment": CASE_PAYMENT,
+    "create_payment_intent": INTENT,
+    "update_user_payment": USER,
+    "update_payment_method": METHOD,
+}
+
+
+def reply(status: int, body: bytes | dict[str, Any] = b"", **headers: str) -> Reply:
+    """Return an answer; in a header's name ``_`` stands for ``-``."""
+    content = http(status, body).partition(b"\r\n\r\n")[2]
+    spelled = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status=status, headers=spelled, body=content)
+
+
+@attrs.frozen(kw_only=True)
+class Happening:
+    """
+    What one attempt can meet.
+
+    Attributes:
+        got: What the transport returns.
+
+        sent: Whether anything may have left.
+
+        may_land: Whether the vendor may have carried the request out, though it does not say so.
+
+        passes: Whether another try can help.
+    """
+
+    got: Reply | NoReply
+    sent: bool = True
+    may_land: bool = False
+    passes: bool = False
+
+
+def no(message: str) -> dict[str, Any]:
+    return {"success": False, "message": message}
+
+
+HAPPENINGS: Mapping[str, Happening] = {
+    "refused": Happening(got=NoReply(what="no connection", sent=False), sent=False, passes=True),
+    "queued": Happening(
+        got=NoReply(what="no free connection", sent=False, timed_out=True), sent=False, passes=True
+    ),
+    "bad tls": Happening(got=NoReply(what="TLS", sent=False, transient=False), sent=False),
+    "lost": Happening(got=NoReply(what="lost", sent=True), may_land=True, passes=True),
+    "slow": Happening(
+        got=NoReply(what="no answer in time", sent=True, timed_out=True), may_land=True, passes=True
+    ),
+    "a bug": Happening(got=NoReply(what="lost", sent=True, transient=False), may_land=True),
+    "half": Happening(got=reply(200, b'{"success": tr'), may_land=True, passes=True),
+    "html": Happening(got=reply(200, b"<html>Welcome</html>"), may_land=True, passes=True),
+    "moved": Happening(got=reply(302, location="/"), may_land=True),
+    "400": Happening(got=reply(400, no("bad"))),
+    "401": Happening(got=reply(401, {"status": 401, "error": "Unauthorized"})),
+    "404": Happening(got=reply(404, no("where?"))),
+    "408": Happening(got=reply(408), may_land=True, passes=True),
+    "409": Happening(got=reply(409, no("busy")), may_land=True),
+    "429": Happening(got=reply(429, no("slower")), passes=True),
+    "500": Happening(got=reply(500, no("oops")), may_land=True, passes=True),
+    "501": Happening(got=reply(501), may_land=True),
+    "503": Happening(got=reply(503, b"<html>", retry_after="0"), may_land=True, passes=True),
+    "on record": Happening(got=reply(409, ON_RECORD)),
+}
+
+
+class Scripted(Transport):
+    """Gives what it is told to, and keeps what it is given."""
+
+    def __init__(self, *script: Reply | NoReply | Exception) -> None:
+        super().__init__(session=None, connector=None, max_connections=1, proxy=None, ssl=True)
+        self.script = list(script)
+        self.sent: list[Sealed] = []
+
+    async def send(
+        self, sealed: Sealed, *, attempt_timeout: float, deadline: float | None
+    ) -> Reply | NoReply:
+        self.sent.append(sealed)
+        got = self.script.pop(0)
+        if isinstance(got, Exception):
+            raise got
+        return got
+
+
+def got(calling: Calling, name: str) -> Reply | NoReply:
+    """Return what the transport of *calling* returns when *name* happens."""
+    if name == "ok":
+        path = calling.operation.path
+        return reply(200, good(path).partition(b"\r\n\r\n")[2])
+    return HAPPENINGS[name].got
+
+
+async def run(
+    calling: Calling,
+    transport: Transport,
+    *,
+    accept_duplicate: bool = False,
+    retry: RetryPolicy = AT_ONCE,
+    deadline: float | None = None,
+    hooks: tuple[Callable[[Event], None], ...] = (),
+) -> Answer:
+    """Make the call over *transport*."""
+    session = Session(
+        origin="http://127.0.0.1",
+        secret=Secret("test"),
+        transport=transport,
+        settings=Settings(retry=retry, deadline=deadline, hooks=hooks),
+    )
+    answer: Answer = await session.run(
+        calling.operation,
+        REQUESTS[calling.operation.name],
+        path={"case_id": "c"},
+        fields={"id": 42} if calling is UPDATE_METHOD else {},
+        accept_duplicate=accept_duplicate,
+    )
+    return answer
+
+
+async def fails(calling: Calling, *names: str, **options: Any) -> CareValidateError:  # noqa: ANN401
+    """Return the error of a call to which *names* happen, and nothing else."""
+    transport = Scripted(*(got(calling, name) for name in names))
+    with pytest.raises(CareValidateError) as caught:
+        await run(calling, transport, **options)
+    assert [] == transport.script
+    return caught.value
+
+
+async def works(calling: Calling, *names: str, **options: Any) -> Answer:  # noqa: ANN401
+    """Return the answer of a call to which *names* happen, and nothing else."""
+    transport = Scripted(*(got(calling, name) for name in names))
+    answer = await run(calling, transport, **options)
+    assert [] == transport.script
+    return answer
+
+
+NOT_SENT, REJECTED, RECORDED, UNKNOWN = Outcome
+
+
+class TestOutcome:
+    """The outcome is that of the whole call."""
+
+    @pytest.mark.parametrize(
+        ("names", "kind", "outcome", "retryable"),
+        [
+            # One attempt.
+            (["on record"], IdempotencyConflictError, RECORDED, False),
+            (["moved"], APIStatusError, UNKNOWN, False),
+            (["bad tls"], APIConnectionError, NOT_SENT, False),
+            (["a bug"], AnswerLostError, UNKNOWN, False),
+            (["400"], BadRequestError, REJECTED, False),
+            (["401"], AuthenticationError, REJECTED, False),
+            (["409"], ConflictError, UNKNOWN, False),
+            (["501"], InternalServerError, UNKNOWN, False),
+            # The same four times.
+            (["refused"] * 4, APIConnectionError, NOT_SENT, True),
+            (["queued"] * 4, APITimeoutError, NOT_SENT, True),
+            (["lost"] * 4, AnswerLostError, UNKNOWN, True),
+            (["slow"] * 4, APITimeoutError, UNKNOWN, True),
+            (["half"] * 4, ResponseDecodeError, UNKNOWN, True),
+            (["html"] * 4, ResponseDecodeError, UNKNOWN, True),
+            (["408"] * 4, APIStatusError, UNKNOWN, True),
+            (["429"] * 4, RateLimitError, REJECTED, True),
+            (["503"] * 4, InternalServerError, UNKNOWN, True),
+            # One that may have landed, then a sure no: of the second one, not of the first.
+            (["slow", "401"], AuthenticationError, UNKNOWN, False),
+            (["lost", "400"], BadRequestError, UNKNOWN, False),
+            (["500", "404"], CareValidateError, UNKNOWN, False),
+            (["half", "429", "429", "429"], RateLimitError, UNKNOWN, True),
+            (["lost", "refused", "refused", "refused"], APIConnectionError, UNKNOWN, True),
+            (["refused", "lost", "queued", "refused"], APIConnectionError, UNKNOWN, True),
+            (["lost", "bad tls"], APIConnectionError, UNKNOWN, False),
+            (["lost", "409"], ConflictError, UNKNOWN, False),
+            # None that may have landed before.
+            (["refused", "401"], AuthenticationError, REJECTED, False),
+            (["429", "401"], AuthenticationError, REJECTED, False),
+            (["429", "429", "429", "refused"], APIConnectionError, NOT_SENT, True),
+            # On record, and not by this call.
+            (["refused", "on record"], IdempotencyConflictError, RECORDED, False),
+            (["429", "on record"], IdempotencyConflictError, RECORDED, False),
+        ],
+        ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+    )
+    @pytest.mark.parametrize("calling", [CONFIRM, PAY_CASE], ids=repr)
+    async def test_with_a_key(
+        self,
+        calling: Calling,
+        names: list[str],
+        kind: type[CareValidateError],
+        outcome: Outcome,
+        retryable: bool,
+    ) -> None:
+        """With a key, what may have landed stays unknown until a later attempt settles it."""
+        error = await fails(calling, *names)
+
+        assert isinstance(error, kind)
+        assert (outcome, retryable) == (error.outcome, error.retryable)
+        assert len(names) == len(error.attempts)
+        assert error.idempotency_key is not None
+
+    @pytest.mark.parametrize("landed", ["lost", "slow", "half", "html", "500", "503", "408"])
+    @pytest.mark.parametrize("between", [[], ["refused"], ["429"]])
+    async def test_confirmation_that_landed_is_success(
+        self, landed: str, between: list[str]
+    ) -> None:
+        """A confirmation that is on record by an earlier attempt of the call is a success."""
+        answer = await works(CONFIRM, landed, *between, "on record")
+
+        assert (True, 409) == (answer.meta.already_recorded, answer.meta.status)
+        assert ("already recorded", RECORDED, 409) == (
+            answer.meta.attempts[-1].happened,
+            answer.meta.attempts[-1].outcome,
+            answer.meta.attempts[-1].status,
+        )
+
+    @pytest.mark.parametrize("landed", ["lost", "slow", "half", "html", "500", "503", "408"])
+    async def test_case_payment_that_landed_is_recorded(self, landed: str) -> None:
+        """A case payment that landed is on record, but its id is lost: an error that says so."""
+        error = await fails(PAY_CASE, landed, "on record")
+
+        assert isinstance(error, IdempotencyConflictError)
+        assert (RECORDED, False) == (error.outcome, error.retryable)
+
+    async def test_duplicate_is_accepted_when_told(self) -> None:
+        """A record that was there before the call is a success for who expects it."""
+        answer = await works(CONFIRM, "on record", accept_duplicate=True)
+
+        assert answer.meta.already_recorded
+
+    async def test_duplicate_of_a_case_payment_is_an_error_still(self) -> None:
+        """Where the answer has more to tell, expecting the conflict does not make it a success."""
+        error = await fails(PAY_CASE, "on record", accept_duplicate=True)
+
+        assert isinstance(error, IdempotencyConflictError)
+
+    @pytest.mark.parametrize("calling", CALLS, ids=repr)
+    async def test_success(self, calling: Calling) -> None:
+        """A success is one attempt, and new."""
+        answer = await works(calling, "ok")
+
+        assert isinstance(answer, calling.operation.gives)
+        assert (200, False) == (answer.meta.status, answer.meta.already_recorded)
+        assert [("ok", RECORDED)] == [(a.happened, a.outcome) for a in answer.meta.attempts]
+
+    @pytest.mark.parametrize("first", ["refused", "queued", "lost", "slow", "half", "500", "429"])
+    @pytest.mark.parametrize("calling", [CONFIRM, PAY_CASE, UPDATE_USER, UPDATE_METHOD], ids=repr)
+    async def test_success_after_failure(self, calling: Calling, first: str) -> None:
+        """What passes is tried again, and a success settles what was unknown."""
+        answer = await works(calling, first, "ok")
+
+        assert (2, False) == (len(answer.meta.attempts), answer.meta.already_recorded)
+
+    @pytest.mark.parametrize(
+        ("names", "outcome", "retryable"),
+        [
+            (["lost"], UNKNOWN, False),
+            (["slow"], UNKNOWN, False),
+            (["half"], UNKNOWN, False),
+            (["500"], UNKNOWN, False),
+            (["503"], UNKNOWN, False),
+            (["408"], UNKNOWN, False),
+            (["moved"], UNKNOWN, False),
+            (["400"], REJECTED, False),
+            (["429"], REJECTED, True),
+            (["refused", "lost"], UNKNOWN, False),
+            (["queued", "429"], REJECTED, True),
+            (["refused"] * 4, NOT_SENT, True),
+        ],
+        ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+    )
+    async def test_without_a_key(self, names: list[str], outcome: Outcome, retryable: bool) -> None:
+        """An intent is repeated only when it surely was not sent, nor is one told to repeat it."""
+        error = await fails(INTEND, *names)
+
+        assert (outcome, retryable) == (error.outcome, error.retryable)
+        assert len(names) == len(error.attempts)
+        assert error.idempotency_key is None
+
+    @pytest.mark.parametrize("first", ["refused", "queued"])
+    async def test_intent_that_was_not_sent(self, first: str) -> None:
+        """An intent that surely was not sent is sent."""
+        answer = await works(INTEND, first, "ok")
+
+        assert 2 == len(answer.meta.attempts)
+
+    @pytest.mark.parametrize("calling", [UPDATE_USER, UPDATE_METHOD], ids=repr)
+    async def test_sets_state(self, calling: Calling) -> None:
+        """What sets state is repeated like what has a key; asking again stays harmless."""
+        error = await fails(calling, "lost", "500", "half", "slow")
+
+        assert (UNKNOWN, True, None) == (error.outcome, error.retryable, error.idempotency_key)
+
+    @given(
+        calling=st.sampled_from(CALLS),
+        names=st.lists(st.sampled_from(["ok", *HAPPENINGS]), min_size=4, max_size=4),
+        accept=st.booleans(),
+    )
+    async def test_never_a_lie(self, calling: Calling, names: list[str], accept: bool) -> None:
+        """
+        Whatever happens, in whatever order, the call ends where the table of facts says, and its
+        outcome claims nothing that an attempt has left open.
+        """
+        transport = Scripted(*(got(calling, name) for name in names))
+        error: CareValidateError | None = None
+        try:
+            answer = await run(calling, transport, accept_duplicate=accept)
+        except CareValidateError as caught:
+            error, attempts = caught, caught.attempts
+        else:
+            attempts = answer.meta.attempts
+
+        met = names[: len(attempts)]
+        facts = [HAPPENINGS[name] for name in met if name != "ok"]
+        assert len(met) == len(transport.sent)
+        assert 1 == len({id(sealed) for sealed in transport.sent})
+        repeatable = calling.operation.idempotency.repeatable
+        for fact in facts[: len(met) - 1]:
+            assert fact.passes
+            assert repeatable or not fact.sent
+        open_questions = any(fact.may_land for fact in facts)
+        if error is None:
+            conflict = calling is CONFIRM and met[-1] == "on record"
+            assert met[-1] == "ok" or (conflict and (accept or open_questions))
+        elif error.outcome is RECORDED:
+            assert "on record" == met[-1]
+        elif open_questions:
+            assert UNKNOWN is error.outcome
+        else:
+            assert (REJECTED if facts[-1].sent else NOT_SENT) is error.outcome
+        if error is not None and error.outcome is UNKNOWN and not repeatable:
+            assert not error.retryable
+
+
+class TestAttempts:
+    async def test_record(self) -> None:
+        """Each attempt is on the error: its number, what happened, its status and outcome."""
+        error = await fails(CONFIRM, "refused", "slow", "429", "401")
+
+        assert [
+            (1, "APIConnectionError", None, NOT_SENT, 0),
+            (2, "APITimeoutError", None, UNKNOWN, 0),
+            (3, "RateLimitError", 429, REJECTED, 0),
+            (4, "AuthenticationError", 401, REJECTED, None),
+        ] == [(a.number, a.happened, a.status, a.outcome, a.delay) for a in error.attempts]
+        assert all(0 <= attempt.duration < 5 for attempt in error.attempts)
+
+    @pytest.mark.parametrize("calling", CALLS, ids=repr)
+    async def test_same_bytes(self, calling: Calling) -> None:
+        """Every attempt sends the very same sealed request."""
+        transport = Scripted(*[HAPPENINGS["refused"].got] * 4)
+        with pytest.raises(APIConnectionError):
+            await run(calling, transport)
+
+        assert 4 == len(transport.sent)
+        assert all(sealed is transport.sent[0] for sealed in transport.sent)
+
+    async def test_each_call_has_its_own_key(self) -> None:
+        """Two calls with one request are two payments, unless the request brings its key."""
+        transport = Scripted(*[got(CONFIRM, "ok")] * 2)
+        first = await run(CONFIRM, transport)
+        second = await run(CONFIRM, transport)
+
+        assert first.meta.idempotency_key != second.meta.idempotency_key
+        keys = [sealed.idempotency_key for sealed in transport.sent]
+        assert [first.meta.idempotency_key, second.meta.idempotency_key] == keys
+
+    async def test_meta(self) -> None:
+        """A success tells its key, attempts, status, request id, headers and time."""
+        answer = reply(200, {"success": True}, x_request_id="r-1", x_more="m")
+        meta = (await run(CONFIRM, Scripted(HAPPENINGS["lost"].got, answer))).meta
+
+        assert (2, 200, "r-1", False) == (
+            len(meta.attempts),
+            meta.status,
+            meta.request_id,
+            meta.already_recorded,
+        )
+        assert {"x-request-id": "r-1", "x-more": "m"} == meta.headers
+        assert sum(attempt.duration for attempt in meta.attempts) <= meta.elapsed < 5
+
+    @pytest.mark.parametrize("kind", [ClientClosedError, ConfigurationError])
+    @pytest.mark.parametrize(("before", "outcome"), [("lost", UNKNOWN), ("refused", NOT_SENT)])
+    async def test_transport_that_ends_in_the_middle(
+        self, kind: type[CareValidateError], before: str, outcome: Outcome
+    ) -> None:
+        """When the client is closed between attempts, the error still speaks for the first."""
+        transport = Scripted(HAPPENINGS[before].got, kind("the end"))
+        with pytest.raises(kind) as caught:
+            await run(CONFIRM, transport)
+
+        assert outcome is caught.value.outcome
+        assert 2 == len(caught.value.attempts)
+        assert transport.sent[0].idempotency_key == caught.value.idempotency_key
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The clock of every call, which moves only when one of them sleeps."""
+    fake = Time()
+    monkeypatch.setattr(_call, "Clock", lambda **_: fake.clock())
+    return fake
+
+
+class TestDelays:
+    async def test_recorded(self, time: Time) -> None:
+        """The delays that were waited are on the attempts before them."""
+        error = await fails(CONFIRM, *["lost"] * 4, retry=RetryPolicy(base_delay=1))
+
+        assert [1, 2, 4, None] == [attempt.delay for attempt in error.attempts]
+        assert [1, 2, 4] == time.slept
+
+    @pytest.mark.parametrize("status", [429, 503])
+    @pytest.mark.parametrize(("asked", "slept"), [("30", 30), ("0.5", 1), ("soon", 1)])
+    async def test_retry_after(self, time: Time, status: int, asked: str, slept: float) -> None:
+        """A Retry-After is obeyed where it is longer than our own delay."""
+        transport = Scripted(reply(status, retry_after=asked), got(CONFIRM, "ok"))
+        answer = await run(CONFIRM, transport, retry=RetryPolicy(base_delay=1))
+
+        assert [slept] == time.slept
+        assert [slept, None] == [attempt.delay for attempt in answer.meta.attempts]
+
+    @pytest.mark.parametrize(("limit", "deadline"), [(60, None), (3600, 61), (3600, 60)])
+    async def test_retry_after_that_is_too_long(
+        self, time: Time, limit: float, deadline: float | None
+    ) -> None:
+        """A Retry-After over the cap, or past the deadline, is raised at once with its value."""
+        transport = Scripted(reply(429, no("later"), retry_after="61"))
+        with pytest.raises(RateLimitError) as caught:
+            await run(
+                CONFIRM, transport, retry=RetryPolicy(max_retry_after=limit), deadline=deadline
+            )
+
+        error = caught.value
+        assert (61, True, REJECTED) == (error.retry_after, error.retryable, error.outcome)
+        assert [None] == [attempt.delay for attempt in error.attempts]
+        assert [] == time.slept
+
+    async def test_too_long_after_one_that_may_have_landed(self, time: Time) -> None:
+        """It does not hide that an earlier attempt may have landed."""
+        transport = Scripted(HAPPENINGS["lost"].got, reply(429, retry_after="61"))
+        with pytest.raises(RateLimitError) as caught:
+            await run(CONFIRM, transport)
+
+        assert (61, UNKNOWN) == (caught.value.retry_after, caught.value.outcome)
+
+    async def test_deadline_in_backoff(self, time: Time) -> None:
+        """A delay that leads past the deadline is not begun: what is known is raised at once."""
+        error = await fails(
+            CONFIRM, "refused", "refused", retry=RetryPolicy(base_delay=4), deadline=10
+        )
+
+        assert [4] == time.slept
+        assert NOT_SENT is error.outcome
+        assert [4, None] == [attempt.delay for attempt in error.attempts]
+
+
+class TestHooks:
+    async def test_events(self) -> None:
+        """Hooks hear of the call, of each attempt as it ends, and of the end, in this order."""
+        events: list[Event] = []
+        answer = await works(CONFIRM, "lost", "ok", hooks=(events.append,))
+
+        started, first, second, ended = events
+        key = answer.meta.idempotency_key
+        assert CallStarted(operation="confirm_payment", idempotency_key=key) == started
+        assert isinstance(first, AttemptEnded)
+        assert attrs.evolve(answer.meta.attempts[0], delay=None) == first.attempt
+        assert isinstance(second, AttemptEnded)
+        assert answer.meta.attempts[1] == second.attempt
+        assert isinstance(ended, CallEnded)
+        assert (answer.meta.attempts, None, False) == (
+            ended.attempts,
+            ended.error,
+            ended.cancelled,
+        )
+        assert {key} == {event.idempotency_key for event in events}
+        assert {"confirm_payment"} == {event.operation for event in events}
+
+    async def test_error(self) -> None:
+        """At the end hooks hear of the very error that is raised, settled already."""
+        events: list[Event] = []
+        error = await fails(CONFIRM, "lost", "401", hooks=(events.append,))
+
+        ended = events[-1]
+        assert isinstance(ended, CallEnded)
+        assert error is ended.error
+        assert (UNKNOWN, False) == (ended.error.outcome, ended.cancelled)
+
+    async def test_all_hooks_hear(self) -> None:
+        """Each hook hears of each event."""
+        one: list[Event] = []
+        two: list[Event] = []
+        await works(CONFIRM, "ok", hooks=(one.append, two.append))
+
+        assert 3 == len(one)
+        assert one == two
+
+    @pytest.mark.parametrize("names", [["ok"], ["lost", "ok"], ["lost", "on record"], ["401"]])
+    async def test_broken_hook_changes_nothing(
+        self, names: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A hook that fails is logged; the call and the other hooks do not notice."""
+        events: list[Event] = []
+
+        def broken(_: Event) -> None:
+            raise LookupError
+
+        hooks = (broken, events.append)
+        if names[-1] == "401":
+            assert isinstance(await fails(CONFIRM, *names, hooks=hooks), AuthenticationError)
+        else:
+            assert len(names) == len((await works(CONFIRM, *names, hooks=hooks)).meta.attempts)
+
+        assert len(names) + 2 == len(events)
+        logged = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert len(events) == len(logged)
+        assert all("hook failed" in record.message for record in logged)
+
+
+class TestLog:
+    async def test_retries_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Each attempt is logged for debugging and each repetition for information, with key."""
+        caplog.set_level(logging.DEBUG, "carevalidate_async")
+        answer = await works(CONFIRM, "lost", "ok")
+
+        levels = [record.levelname for record in caplog.records]
+        assert ["DEBUG", "INFO", "DEBUG"] == levels
+        assert all(str(answer.meta.idempotency_key) in r.message for r in caplog.records)
+        assert "AnswerLostError" in caplog.records[1].message
+
+    async def test_quiet_by_default(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Nothing is logged as a warning, however often a call fails: the error says it all."""
+        caplog.set_level(logging.WARNING)
+        await fails(CONFIRM, *["lost"] * 4)
+
+        assert [] == caplog.records
+
+
+class TestAttempt:
+    def test_is_a_value(self) -> None:
+        """An attempt compares by what it says and cannot be changed."""
+        facts: dict[str, Any] = {"number": 1, "duration": 0.5, "happened": "ok"}
+        attempt = Attempt(**facts, outcome=RECORDED)
+
+        assert Attempt(**facts, outcome=RECORDED) == attempt
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            attempt.number = 2  # type: ignore[misc]
