@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
+
+from asking import Asker
+from calls import AT_ONCE
+from carevalidate_async import CareValidate
+from carevalidate_async.planocore import Planocore
+from carevalidate_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# A busy machine is no reason to fail, and what failed once fails again.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """Both vendors, on loopback, with the key and the token "test"."""
+    async with Sandbox(api_key="test", token="test") as running:
+        yield running
+
+
+@pytest.fixture
+async def plain_http() -> AsyncIterator[ClientSession]:
+    """A session of aiohttp that does only what it is told."""
+    timeout = ClientTimeout(total=5)
+    async with ClientSession(timeout=timeout, cookie_jar=DummyCookieJar()) as session:
+        session._retry_connection = False  # aiohttp would send a PUT twice, unasked.
+        yield session
+
+
+@pytest.fixture
+def asker(plain_http: ClientSession, sandbox: Sandbox) -> Asker:
+    """Asks the sandbox without the package."""
+    return Asker(plain_http, sandbox)
+
+
+@pytest.fixture
+async def care(sandbox: Sandbox) -> AsyncIterator[CareValidate]:
+    """A client of the sandbox that retries without delay."""
+    async with CareValidate("test", base_url=sandbox.url, retry=AT_ONCE) as client:
+        yield client
+
+
+@pytest.fixture
+async def plano(sandbox: Sandbox) -> AsyncIterator[Planocore]:
+    """A client of planocore's side of the sandbox that retries without delay."""
+    async with Planocore("test", base_url=sandbox.url, retry=AT_ONCE) as client:
+        yield client
