@@ -1,0 +1,145 @@
+"""How a run goes: who is told meanwhile, the counts, and the summary at its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from carevalidate_async.journal import Duplicates
+
+if TYPE_CHECKING:
+    from carevalidate_async.models import PaymentConfirmation
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes."""
+
+    def progress(self, *, done: int, total: int | None, failed: int) -> None:
+        """
+        So many rows have their outcome.
+
+        Args:
+            done: Rows that are settled, in whatever way.
+
+            total: Rows in the file, an estimate while it is being read; None when nobody knows.
+
+            failed: Rows among them that are not on record.
+        """
+
+    def problem(self, line: int, text: str) -> None:
+        """The row in *line* needs another look; *text* holds no personal data."""
+
+    def would_send(self, line: int, key: str, payment: PaymentConfirmation) -> None:
+        """A rehearsal has come to a row that a run would send."""
+
+    def note(self, text: str) -> None:
+        """There is something to know about the run as a whole."""
+
+
+@attrs.define(kw_only=True)
+class Counts:
+    """
+    Where the rows of a file are; each is counted once.
+
+    Attributes:
+        rows: Rows read.
+
+        confirmed: Put on record by a run of this journal.
+
+        already_recorded: On record under their key before the ask that heard of it.
+
+        rejected: The vendor said no.
+
+        invalid: Refused here.
+
+        duplicates: The file had the same payment before.
+
+        unknown: May or may not be on record.
+
+        not_sent: Surely not on record, and not refused either.
+
+        attempts: Requests that this run began.
+    """
+
+    rows: int = 0
+    confirmed: int = 0
+    already_recorded: int = 0
+    rejected: int = 0
+    invalid: int = 0
+    duplicates: int = 0
+    unknown: int = 0
+    not_sent: int = 0
+    attempts: int = 0
+
+    def add(self, name: str) -> None:
+        """Count a row under that name."""
+        setattr(self, name, getattr(self, name) + 1)
+
+    @property
+    def on_record(self) -> int:
+        """Rows whose payment is on record."""
+        return self.confirmed + self.already_recorded
+
+    @property
+    def failed(self) -> int:
+        """Rows that need another look, duplicates aside."""
+        return self.rejected + self.invalid + self.unknown + self.not_sent
+
+    @property
+    def rejectable(self) -> int:
+        """Rows that a rejects file takes."""
+        return self.rejected + self.invalid + self.duplicates
+
+    @property
+    def settled(self) -> int:
+        """Rows that have their place."""
+        return self.on_record + self.failed + self.duplicates
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """
+    How a run went.
+
+    Attributes:
+        counts: Where the rows are.
+
+        elapsed: Seconds.
+
+        duplicates: What was done with duplicates.
+
+        interrupted: Whether someone stopped the run; the rest of the file was then not read.
+
+        stopped_by: What ended the run early, in one sentence; None where nothing did.
+
+        refused: Whether that was the vendor refusing the credential.
+
+        reached: Whether any request of this run may have reached the vendor's books.
+
+        rehearsal: Whether nothing was to be sent.
+    """
+
+    counts: Counts
+    elapsed: float
+    duplicates: Duplicates
+    interrupted: bool = False
+    stopped_by: str | None = None
+    refused: bool = False
+    reached: bool = False
+    rehearsal: bool = False
+
+    @property
+    def exit_status(self) -> int:
+        """
+        0 all on record, 1 some row is not, 2 refused before anything was sent, 130 stopped.
+
+        A rehearsal is content with rows that would be sent.
+        """
+        if self.interrupted:
+            return 130
+        if self.refused and not self.reached:
+            return 2
+        repeated = self.counts.duplicates and self.duplicates is not Duplicates.ONCE
+        failed = self.counts.failed - (self.counts.not_sent if self.rehearsal else 0)
+        return 1 if failed or repeated or self.stopped_by else 0

@@ -1,0 +1,134 @@
+"""Rows that need a person back out, in the format of the file that they came from."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from carevalidate_async._codec import encode
+from carevalidate_async._fields import ERROR_COLUMNS, SPELLED, FileRow, Number, Problem
+from carevalidate_async._rows import FileFormat
+
+if TYPE_CHECKING:
+    from carevalidate_async._rows import RowReader
+
+
+class Rejects:
+    """
+    Rows that need a person, in the format of the file that they came from.
+
+    The error columns come first and are ignored by the next run, so that a corrected file can be
+    run as it is. Only its owner can read the file: it holds personal data.
+
+    Args:
+        path: Where; an existing file is replaced.
+
+        reader: The file that the rows come from.
+
+        with_keys: Whether rows get a column for an idempotency key where the file lacks one.
+
+    All of it raises OSError, which names the file, where it cannot be written.
+    """
+
+    def __init__(self, path: str, reader: RowReader, *, with_keys: bool = False) -> None:
+        self._format = reader.format
+        self._width = len(reader.header)
+        self._kept = [i for i, name in enumerate(reader.header) if name not in ERROR_COLUMNS]
+        columns = [SPELLED.get(name) for name in reader.header]
+        self._key_at = columns.index("idempotency_key") if "idempotency_key" in columns else None
+        self._key_first = with_keys and self._key_at is None
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        handle = os.open(path, flags, 0o600)
+        # newline="": csv ends its lines itself, and json Lines end in \n on every system.
+        self._file = open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: PTH123, SIM115
+        if stat.S_ISREG(os.fstat(handle).st_mode):  # a device is everybody's
+            os.chmod(path, 0o600)  # noqa: PTH101 - it may have been there with other rights
+        self._path = path
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        if self._format is FileFormat.CSV:
+            names = [reader.header[i] for i in self._kept]
+            self._writer.writerow([*ERROR_COLUMNS, *self._own_key("idempotency_key"), *names])
+            try:  # now, so that a full disk is found before anything is sent
+                self.flush()
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self.close()
+                raise
+
+    def _own_key(self, value: str) -> list[str]:
+        return [value] if self._key_first else []
+
+    def write(self, row: FileRow, problems: Sequence[Problem], key: str | None = None) -> None:
+        """
+        Write one row.
+
+        Args:
+            row: As it was read.
+
+            problems: Why it is here.
+
+            key: Fixes its idempotency key; None leaves it as it is.
+        """
+        field = "; ".join(problem.field for problem in problems)
+        reason = "; ".join(problem.reason for problem in problems)
+        if self._format is FileFormat.JSONL:
+            with self._named():
+                self._file.write(_reject_line(row, field, reason, key))
+            return
+        cells = list(row.original) if isinstance(row.original, Sequence) else []
+        if key is not None and self._key_at is not None:
+            cells[self._key_at] = key
+        kept = [cells[i] for i in self._kept if i < len(cells)] + cells[self._width :]
+        with self._named():
+            self._writer.writerow([row.line, field, reason, *self._own_key(key or ""), *kept])
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        with self._named():
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; doing it twice is fine."""
+        with self._named():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
+
+
+def _reject_line(row: FileRow, field: str, reason: str, key: str | None) -> str:
+    errors = dict(zip(ERROR_COLUMNS, (row.line, field, reason), strict=True))
+    if not isinstance(row.original, Mapping):
+        return json.dumps({**errors, "original": row.original}) + "\n"
+    kept = {n: v for n, v in row.original.items() if n not in ERROR_COLUMNS}
+    if key is not None:
+        kept = {n: v for n, v in kept.items() if SPELLED.get(n) != "idempotency_key"}
+        kept["idempotency_key"] = key
+    try:
+        plain = {name: _plain(value) for name, value in kept.items()}
+        return encode({**errors, **plain}).decode() + "\n"
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can write
+        return json.dumps({**errors, **kept}) + "\n"
+    except RecursionError:  # no field of ours is nested, so none is lost that was any good
+        flat = {n: v for n, v in kept.items() if not isinstance(v, dict | list)}
+        return json.dumps({**errors, **flat}) + "\n"
+
+
+def _plain(value: object) -> object:
+    """Return a JSON value with its numbers as exact Decimals."""
+    if isinstance(value, Number):
+        number = Decimal(value)
+        return number if number.is_finite() else str(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,438 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carevalidate_async.idempotency import derive_idempotency_key
+from carevalidate_async.journal import (
+    FORMAT,
+    ON_RECORD,
+    Candidate,
+    Duplicates,
+    Journal,
+    JournalError,
+    Plan,
+    Settlement,
+    State,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    import pathlib
+
+REFUSE, ONCE, EACH = Duplicates.REFUSE, Duplicates.ONCE, Duplicates.EACH
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> str:
+    return str(tmp_path / "journal")
+
+
+def open_journal(path: str, *, target: str = "staging", rehearse: bool = False) -> Journal:
+    return Journal(path, target=target, rehearse=rehearse)
+
+
+def row(content: str, *, line: int = 2, key: str | None = None) -> Candidate:
+    return Candidate(line=line, content=content, key=key)
+
+
+def sent(key: str, **facts: object) -> Plan:
+    return Plan(verdict=Verdict.SEND, key=key, **facts)  # type: ignore[arg-type]
+
+
+async def settle(path: str, content: str, state: State, *, key: str | None = None) -> None:
+    """Let a run plan a row and settle it."""
+    async with open_journal(path) as journal:
+        (plan,) = await journal.plan([row(content, key=key)], REFUSE)
+        await journal.settle([Settlement(key=plan.key, state=state, attempts=1)])
+
+
+def modes(folder: pathlib.Path) -> dict[str, int]:
+    return {found.name: stat.S_IMODE(found.stat().st_mode) for found in folder.iterdir()}
+
+
+def states(path: str) -> dict[str, str]:
+    with sqlite3.connect(path) as db:
+        found = dict(db.execute("SELECT key, state FROM rows"))
+    db.close()
+    return found
+
+
+class TestPlan:
+    async def test_a_new_row_goes_under_the_key_of_its_content(self, path: str) -> None:
+        """
+        Without a key of its own, a row is sent under the one that its content gives.
+        """
+        async with open_journal(path) as journal:
+            plans = await journal.plan([row("a"), row("b", key="mine")], REFUSE)
+
+        assert [sent("a"), sent("mine")] == plans
+
+    async def test_the_key_is_on_disk_before_the_plan_is_told(self, path: str) -> None:
+        """
+        A process that dies right after the plan leaves the key behind.
+        """
+        code = (
+            "import asyncio, os, sys\n"
+            "from carevalidate_async.journal import *\n"
+            "async def main():\n"
+            "    journal = await Journal(sys.argv[1], target='staging').__aenter__()\n"
+            "    await journal.plan([Candidate(line=2, content='a')], Duplicates.REFUSE)\n"
+            "    os._exit(9)\n"
+            "asyncio.run(main())\n"
+        )
+        died = await asyncio.create_subprocess_exec(sys.executable, "-c", code, path)
+        await died.wait()
+
+        async with open_journal(path) as journal:
+            plans = await journal.plan([row("a")], REFUSE)
+
+        assert 9 == died.returncode
+        assert [sent("a", may_have_landed=True)] == plans
+
+    @pytest.mark.parametrize("state", sorted(ON_RECORD))
+    async def test_a_row_on_record_is_not_sent_again(self, path: str, state: State) -> None:
+        """
+        A later run keeps what is known of a row on record.
+        """
+        await settle(path, "a", state)
+        async with open_journal(path) as journal:
+            plans = await journal.plan([row("a")], REFUSE)
+
+        assert [Plan(verdict=Verdict.ON_RECORD, key="a", state=state)] == plans
+        assert {"a": state} == states(path)
+
+    @pytest.mark.parametrize(
+        ("state", "may_have_landed"),
+        [(State.REJECTED, False), (State.NOT_SENT, False), (State.UNKNOWN, True)],
+    )
+    async def test_all_else_is_sent_again_under_its_own_key(
+        self, path: str, state: State, *, may_have_landed: bool
+    ) -> None:
+        """
+        A later run asks again for what is not on record, and remembers what was never settled.
+        """
+        await settle(path, "a", state)
+        async with open_journal(path) as journal:
+            plans = await journal.plan([row("a")], REFUSE)
+
+        assert [sent("a", state=state, may_have_landed=may_have_landed)] == plans
+        assert {"a": State.PLANNED} == states(path)
+
+    async def test_doubt_outlives_a_run_that_did_not_settle_it(self, path: str) -> None:
+        """
+        A row that was unknown once stays in doubt over a run that only planned it again.
+        """
+        await settle(path, "a", State.UNKNOWN)
+        plans = []
+        for _ in range(2):
+            async with open_journal(path) as journal:
+                plans += await journal.plan([row("a")], REFUSE)
+
+        assert [True, True] == [plan.may_have_landed for plan in plans]
+
+    @pytest.mark.parametrize("duplicates", [REFUSE, ONCE])
+    async def test_the_same_content_again_is_a_duplicate(
+        self, path: str, duplicates: Duplicates
+    ) -> None:
+        """
+        A row that the file had before is not sent, and the plan names the first one.
+        """
+        async with open_journal(path) as journal:
+            first = await journal.plan([row("a"), row("a", line=3)], duplicates)
+            later = await journal.plan([row("a", line=9)], duplicates)
+
+        assert sent("a") == first[0]
+        assert Plan(verdict=Verdict.DUPLICATE, key="a", line=2) == first[1]
+        assert [Plan(verdict=Verdict.DUPLICATE, key="a", line=2)] == later
+
+    async def test_each_appearance_has_a_key_of_its_own_that_stays(self, path: str) -> None:
+        """
+        With each row a payment of its own, the nth appearance has the same key in every run.
+        """
+        keys = ["a", derive_idempotency_key("a", 2), derive_idempotency_key("a", 3)]
+        for _ in range(2):
+            async with open_journal(path) as journal:
+                plans = await journal.plan([row("a", line=n) for n in (2, 3, 4)], EACH)
+
+            assert keys == [plan.key for plan in plans]
+            assert [Verdict.SEND] * 3 == [plan.verdict for plan in plans]
+            assert [False, True, True] == [plan.nth for plan in plans]
+
+    async def test_one_key_given_twice_is_a_duplicate_even_so(self, path: str) -> None:
+        """
+        A key that the file itself repeats stands for one payment.
+        """
+        async with open_journal(path) as journal:
+            plans = await journal.plan([row("a", key="k"), row("a", key="k", line=3)], EACH)
+
+        assert [Verdict.SEND, Verdict.DUPLICATE] == [plan.verdict for plan in plans]
+
+    async def test_one_key_for_two_payments_is_a_conflict(self, path: str) -> None:
+        """
+        A key that stands for another payment of the file is refused, whatever came of that one.
+        """
+        async with open_journal(path) as journal:
+            (first,) = await journal.plan([row("a", key="k")], EACH)
+            await journal.settle([Settlement(key="k", state=State.REJECTED)])
+            (second,) = await journal.plan([row("b", key="k", line=3)], EACH)
+
+        assert sent("k") == first
+        assert Verdict.CONFLICT == second.verdict
+        assert 2 == second.line
+
+    @pytest.mark.parametrize(
+        ("state", "verdict"),
+        [
+            (State.REJECTED, Verdict.SEND),
+            (State.NOT_SENT, Verdict.SEND),
+            (State.UNKNOWN, Verdict.CONFLICT),
+            (State.PLANNED, Verdict.CONFLICT),
+            (State.CONFIRMED, Verdict.CONFLICT),
+            (State.ALREADY_RECORDED, Verdict.CONFLICT),
+        ],
+    )
+    async def test_a_corrected_row_keeps_its_key_while_nothing_is_recorded_under_it(
+        self, path: str, state: State, verdict: Verdict
+    ) -> None:
+        """
+        Another payment may have the key of one that surely was not recorded, and of no other.
+        """
+        await settle(path, "a", state, key="k")
+        async with open_journal(path) as journal:
+            (plan,) = await journal.plan([row("corrected", key="k")], REFUSE)
+
+        assert verdict == plan.verdict
+        assert plan.line is None
+
+
+class TestSettle:
+    async def test_what_came_of_a_row_is_on_disk_without_the_row(self, path: str) -> None:
+        """
+        The journal holds the state, the error's kind and the tries of all runs.
+        """
+        for _ in range(2):
+            async with open_journal(path) as journal:
+                await journal.plan([row("a")], REFUSE)
+                await journal.settle(
+                    [
+                        Settlement(
+                            key="a",
+                            state=State.REJECTED,
+                            attempts=3,
+                            error="BadRequestError",
+                            status=400,
+                            code="X",
+                        )
+                    ]
+                )
+        with sqlite3.connect(path) as db:
+            db.row_factory = sqlite3.Row
+            (found,) = map(dict, db.execute("SELECT * FROM rows"))
+        db.close()
+
+        assert found.pop("settled_at") >= found.pop("planned_at")
+        assert {
+            "key": "a",
+            "content": "a",
+            "state": "rejected",
+            "may_have_landed": 0,
+            "run": 2,
+            "line": 2,
+            "seen": 1,
+            "attempts": 6,
+            "error": "BadRequestError",
+            "status": 400,
+            "code": "X",
+        } == found
+
+    async def test_a_transaction_that_fails_leaves_nothing(self, path: str) -> None:
+        """
+        A group is settled whole or not at all.
+        """
+        async with open_journal(path) as journal:
+            await journal.plan([row("a")], REFUSE)
+            broken = Settlement(key="a", state=object())  # type: ignore[arg-type]
+            with pytest.raises(JournalError, match="cannot be used"):
+                await journal.settle([Settlement(key="a", state=State.CONFIRMED), broken])
+            await journal.settle([])
+
+        assert {"a": "planned"} == states(path)
+
+
+class TestFile:
+    async def test_only_its_owner_can_read_it(self, path: str, tmp_path: pathlib.Path) -> None:
+        """
+        The journal and what SQLite puts beside it have mode 0600.
+        """
+        async with open_journal(path) as journal:
+            await journal.plan([row("a")], REFUSE)
+            during = modes(tmp_path)
+
+        assert {"journal": 0o600, "journal-wal": 0o600} == during
+        assert {"journal": 0o600} == modes(tmp_path)
+
+    async def test_a_second_run_on_it_is_refused(self, path: str) -> None:
+        """
+        Two runs at a time would send the same rows twice over.
+        """
+        async with open_journal(path):
+            with pytest.raises(JournalError, match="another run is at work"):
+                await open_journal(path).__aenter__()
+            with pytest.raises(JournalError, match="another run is at work"):
+                await open_journal(path, rehearse=True).__aenter__()
+
+        async with open_journal(path):
+            pass
+
+    async def test_it_serves_one_target(self, path: str) -> None:
+        """
+        What is on record in staging says nothing about production.
+        """
+        async with open_journal(path):
+            pass
+        with pytest.raises(JournalError, match="belongs to staging, and this run goes to produc"):
+            await open_journal(path, target="production").__aenter__()
+
+    async def test_another_format_is_refused(self, path: str) -> None:
+        """
+        A journal of a later version is not guessed at.
+        """
+        async with open_journal(path):
+            pass
+        with sqlite3.connect(path) as db:
+            db.execute(f"PRAGMA user_version = {FORMAT + 1}")
+        db.close()
+        with pytest.raises(JournalError, match=f"has format {FORMAT + 1}"):
+            await open_journal(path).__aenter__()
+
+    async def test_someone_elses_database_is_left_alone(self, path: str) -> None:
+        """
+        A database that is no journal is refused unchanged.
+        """
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE precious (x)")
+        db.close()
+        with open(path, "rb") as file:  # noqa: ASYNC230, PTH123
+            before = file.read()
+        with pytest.raises(JournalError, match="no journal"):
+            await open_journal(path).__aenter__()
+
+        with open(path, "rb") as file:  # noqa: ASYNC230, PTH123
+            assert before == file.read()
+
+    async def test_a_file_that_is_no_database_is_left_alone(self, tmp_path: pathlib.Path) -> None:
+        """
+        Naming the payments file as the journal does it no harm.
+        """
+        path = tmp_path / "payments.csv"
+        path.write_text("case_id,amount\n" * 100)
+        with pytest.raises(JournalError, match="not a database"):
+            await open_journal(str(path)).__aenter__()
+
+        assert "case_id,amount\n" * 100 == path.read_text()
+
+    async def test_a_place_where_nothing_can_be_written_is_named(
+        self, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        A journal that cannot be made says why.
+        """
+        with pytest.raises(JournalError, match="No such file or directory"):
+            await open_journal(str(tmp_path / "absent" / "journal")).__aenter__()
+
+    @pytest.mark.parametrize("rehearse", [True, False])
+    async def test_what_is_no_file_is_refused(self, *, rehearse: bool) -> None:
+        """
+        A device remembers nothing.
+        """
+        with pytest.raises(JournalError, match="/dev/null is not a regular file"):
+            await open_journal("/dev/null", rehearse=rehearse).__aenter__()
+
+    async def test_a_name_that_sqlite_reads_otherwise_is_a_file(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Whatever the journal is called, it is on disk.
+        """
+        monkeypatch.chdir(tmp_path)
+        await settle(":memory:", "a", State.CONFIRMED)
+
+        assert {"a": "confirmed"} == states(str(tmp_path / ":memory:"))
+
+    async def test_sqlites_own_troubles_are_journal_errors(
+        self, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Whatever SQLite finds wrong names the journal.
+        """
+
+        def fail(_: object, __: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(Journal, "_begin_run", fail)
+        with pytest.raises(JournalError, match="journal cannot be used: disk I/O error"):
+            await open_journal(path).__aenter__()
+
+    async def test_closing_twice_is_fine_and_using_it_after_says_so(self, path: str) -> None:
+        """
+        A closed journal takes nothing.
+        """
+        journal = await open_journal(path).__aenter__()
+        await journal.aclose()
+        await journal.aclose()
+
+        with pytest.raises(JournalError, match="is not open"):
+            await journal.plan([row("a")], REFUSE)
+
+    async def test_all_sqlite_work_is_in_one_thread_of_its_own(
+        self, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        The event loop never waits for the disk.
+        """
+        seen = set()
+        connect = sqlite3.connect
+
+        def spy(*args: object, **kwargs: object) -> sqlite3.Connection:
+            seen.add(threading.current_thread().name)
+            return connect(*args, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+        monkeypatch.setattr(sqlite3, "connect", spy)
+        async with open_journal(path) as journal:
+            await journal.plan([row("a")], REFUSE)
+
+        assert {"journal_0"} == seen
+
+
+class TestRehearsal:
+    async def test_it_makes_no_file(self, path: str, tmp_path: pathlib.Path) -> None:
+        """
+        A rehearsal of a first run keeps nothing, and still finds duplicates.
+        """
+        async with open_journal(path, rehearse=True) as journal:
+            plans = await journal.plan([row("a"), row("a", line=3)], REFUSE)
+
+        assert [Verdict.SEND, Verdict.DUPLICATE] == [plan.verdict for plan in plans]
+        assert {} == modes(tmp_path)
+
+    async def test_it_reads_what_is_there_and_changes_nothing(
+        self, path: str, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        A rehearsal knows what is on record, and leaves the journal byte for byte.
+        """
+        await settle(path, "a", State.CONFIRMED)
+        before = (tmp_path / "journal").read_bytes()
+        async with open_journal(path, rehearse=True) as journal:
+            plans = await journal.plan([row("a"), row("b", line=3)], REFUSE)
+
+        assert [Verdict.ON_RECORD, Verdict.SEND] == [plan.verdict for plan in plans]
+        assert before == (tmp_path / "journal").read_bytes()
+        assert ["journal"] == list(modes(tmp_path))

@@ -1,0 +1,652 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import stat
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carevalidate_async import _lines
+from carevalidate_async._fields import (
+    ERROR_COLUMNS,
+    FileRow,
+    Problem,
+    content_key,
+    read_amount,
+    read_day,
+)
+from carevalidate_async._rejects import Rejects
+from carevalidate_async._rows import FileError, FileFormat, RowReader
+from carevalidate_async.idempotency import derive_idempotency_key
+from carevalidate_async.models import PaymentConfirmation, PaymentStatus
+
+if TYPE_CHECKING:
+    import pathlib
+
+HEADER = "case_id,amount,payment_date,valid_until,status"
+GOOD = "case-1,49.00,2026-01-05,2026-02-05,PAID"
+PAYMENT = PaymentConfirmation(
+    case_id="case-1",
+    amount=Decimal(49),
+    payment_date=date(2026, 1, 5),
+    valid_until=date(2026, 2, 5),
+    status=PaymentStatus.PAID,
+)
+OBJECT = {
+    "caseId": "case-1",
+    "amount": 49,
+    "paymentDate": "2026-01-05",
+    "validUntil": "2026-02-05",
+    "status": "PAID",
+}
+
+
+def reader(text: str | bytes, form: FileFormat | None = None) -> RowReader:
+    data = text.encode() if isinstance(text, str) else text
+    return RowReader(io.BytesIO(data), form)
+
+
+def rows(text: str | bytes, form: FileFormat | None = None) -> list[FileRow]:
+    return list(reader(text, form))
+
+
+def line(**changes: object) -> str:
+    return json.dumps(OBJECT | changes) + "\n"
+
+
+def problems(text: str | bytes) -> list[tuple[str, str]]:
+    (row,) = rows(text)
+    assert row.payment is None
+    return [(problem.field, problem.reason) for problem in row.problems]
+
+
+class TestReadAmount:
+    @pytest.mark.parametrize("text", ["0", "50", "1.1", "1234.50", "007.00"])
+    def test_plain_amounts_are_exact(self, text: str) -> None:
+        """
+        Digits, with at most two more after a point, are the amount that they say.
+        """
+        assert Decimal(text) == read_amount(text)
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("1,234.50", "comma"),
+            ("1,5", "comma"),
+            ("$5", "currency"),
+            ("5 €", "currency"),
+            ("USD 5", "currency"),
+            ("5usd", "currency"),
+            ("1e2", "exponent"),
+            ("1.5E+2", "exponent"),
+            ("NaN", "finite"),
+            ("-inf", "finite"),
+            ("Infinity", "finite"),
+            ("-5", "negative"),
+            ("\u22125", "negative"),
+            ("(5.00)", "negative"),
+            ("1.001", "two decimal places"),
+            (".005", "two decimal places"),
+            ("1.", "is not an amount"),
+            (".5", "is not an amount"),
+            ("+5", "is not an amount"),
+            ("five", "is not an amount"),
+            ("1 000", "is not an amount"),
+            ("\u0661", "is not an amount"),
+            ("1\n2", "is not an amount"),
+        ],
+    )
+    def test_anything_else_is_refused_with_its_reason(self, text: str, reason: str) -> None:
+        """
+        What a spreadsheet may write for an amount is refused, and the reason says what to change.
+        """
+        with pytest.raises(ValueError, match=reason):
+            read_amount(text)
+
+
+class TestReadDay:
+    def test_a_calendar_day_is_read(self) -> None:
+        """
+        YYYY-MM-DD is a day.
+        """
+        assert date(2024, 2, 29) == read_day("2024-02-29")
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("20260105", "YYYY-MM-DD"),
+            ("2026-W02-1", "YYYY-MM-DD"),
+            ("1/5/2026", "YYYY-MM-DD"),
+            ("2026-01-05T00:00", "YYYY-MM-DD"),
+            ("2026-02-29", "calendar"),
+            ("2026-13-01", "calendar"),
+        ],
+    )
+    def test_other_spellings_and_no_days_are_refused(self, text: str, reason: str) -> None:
+        """
+        A date in any other form, or that does not exist, is refused.
+        """
+        with pytest.raises(ValueError, match=reason):
+            read_day(text)
+
+
+class TestContentKey:
+    def test_it_is_made_of_all_fields_but_the_key(self) -> None:
+        """
+        The key of a row is derived from the operation's name and every field, in the model's order.
+        """
+        expected = derive_idempotency_key(
+            *("confirm_payment", "case-1", Decimal(49), date(2026, 1, 5), date(2026, 2, 5)),
+            *("PAID", None, None, None, None),
+        )
+        own = PaymentConfirmation(
+            case_id="case-1",
+            amount=Decimal("49.00"),
+            payment_date=date(2026, 1, 5),
+            valid_until=date(2026, 2, 5),
+            status=PaymentStatus.PAID,
+            idempotency_key="mine",
+        )
+
+        assert expected == content_key(PAYMENT)
+        assert expected == content_key(own)
+
+
+class TestCsv:
+    def test_both_spellings_in_any_order_give_the_payment(self) -> None:
+        """
+        Column names are snake_case or camelCase, in any order.
+        """
+        text = (
+            "status,phoneNumber,valid_until,email,amount,paymentDate,caseId,decisionId,"
+            'description,idempotencyKey\nREFUND,+15550100200,2026-02-05,a@example.com,"1.10",'
+            '2026-01-05,c,d,"one, two",k-1\n'
+        )
+
+        (row,) = rows(text)
+
+        assert (
+            PaymentConfirmation(
+                case_id="c",
+                amount=Decimal("1.10"),
+                payment_date=date(2026, 1, 5),
+                valid_until=date(2026, 2, 5),
+                status=PaymentStatus.REFUND,
+                email="a@example.com",
+                phone_number="+15550100200",
+                decision_id="d",
+                description="one, two",
+                idempotency_key="k-1",
+            )
+            == row.payment
+        )
+        assert 2 == row.line
+        assert () == row.problems
+
+    def test_bom_crlf_blank_lines_and_quoted_newlines_are_fine(self) -> None:
+        """
+        What spreadsheets write is read, and lines are counted as an editor counts them.
+        """
+        text = (
+            f'\ufeff\r\n{HEADER},description\r\n\r\n{GOOD},"one\r\ntwo"\r\n,,,,,\r\n   \r\n'
+            f"{GOOD},\r\n"
+        )
+
+        found = rows(text)
+
+        assert [4, 8] == [row.line for row in found]
+        assert ["one\r\ntwo", None] == [r.payment.description for r in found if r.payment]
+
+    def test_blanks_around_cells_are_dropped(self) -> None:
+        """
+        A blank before or after a value is no part of it.
+        """
+        (row,) = rows(
+            " case_id , amount,payment_date,valid_until,status\n" + GOOD.replace(",", " , ")
+        )
+
+        assert PAYMENT == row.payment
+
+    def test_each_bad_field_is_named(self) -> None:
+        """
+        A row is refused with all that is wrong with it, and no reason repeats a value.
+        """
+        assert [
+            ("case_id", "is missing"),
+            ("amount", "has a currency sign; write the number alone"),
+            ("payment_date", "must be a date as YYYY-MM-DD"),
+        ] == problems(f"{HEADER}\n ,$5,today,2026-02-05,PAID")
+
+    def test_what_the_model_refuses_is_a_problem(self) -> None:
+        """
+        The model's own checks name the field too.
+        """
+        found = problems(f"{HEADER},email\n{GOOD},secret-person")
+
+        assert [("email", "is not an email address")] == found
+
+    @pytest.mark.parametrize(
+        ("cells", "reason"),
+        [
+            ("case-1,49.00", "has too few cells: 2, and the header 5"),
+            (f"{GOOD},,", "has too many cells: 7, and the header 5"),
+        ],
+    )
+    def test_a_row_of_another_width_is_refused(self, cells: str, reason: str) -> None:
+        """
+        A row with cells missing or left over says that its cells may be in the wrong columns.
+        """
+        assert [("", reason)] == problems(f"{HEADER}\n{cells}\n")
+
+    def test_a_cell_that_is_not_utf8_is_refused(self) -> None:
+        """
+        Text in another encoding is refused row by row, and only where a field holds it.
+        """
+        head = f"{HEADER},description,note\n".encode()
+        bad = rows(head + GOOD.encode() + b",caf\xe9,\n" + GOOD.encode() + b",,caf\xe9\n")
+
+        assert (Problem("description", "is not UTF-8 text"),) == bad[0].problems
+        assert PAYMENT == bad[1].payment
+
+    def test_non_ascii_text_is_kept(self) -> None:
+        """
+        UTF-8 text arrives as it is.
+        """
+        (row,) = rows(f"{HEADER},description\n{GOOD},Größe\n")
+
+        assert row.payment is not None
+        assert "Größe" == row.payment.description
+
+    def test_a_misplaced_quote_spoils_its_row_alone(self) -> None:
+        """
+        A broken record is refused, and the next line is a record again.
+        """
+        found = rows(f'{HEADER}\n"case-1"x,49.00,2026-01-05,2026-02-05,PAID\n{GOOD}\n')
+
+        assert [2, 3] == [row.line for row in found]
+        assert "line 2 was not read" in found[0].problems[0].reason
+        assert PAYMENT == found[1].payment
+
+    def test_an_unclosed_quote_says_how_far_it_reaches(self) -> None:
+        """
+        Rows inside an unclosed quote are not guessed at, and the reason says which they are.
+        """
+        found = rows(f'{HEADER}\n"{GOOD}\n{GOOD}\n{GOOD}\n')
+
+        assert 1 == len(found)
+        assert "lines 2 to 4 were not read" in found[0].problems[0].reason
+
+    @pytest.mark.parametrize("filler", ["x" * 200_000, "\n".join(["x" * 400_000] * 3)])
+    def test_an_endless_cell_ends_the_file(self, filler: str) -> None:
+        """
+        A file in which a quote swallows the rest is read up to a bound, and the row says so.
+        """
+        found = rows(f'{HEADER}\n{GOOD}\n"{filler}\n{GOOD}\n')
+
+        assert 2 == len(found)
+        assert "too long" in found[1].problems[0].reason
+
+    def test_many_long_lines_in_one_cell_end_the_file(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        The bound holds for a record of many lines as well.
+        """
+        monkeypatch.setattr(_lines, "MAX_RECORD", 200)
+
+        found = rows(f'{HEADER}\n{GOOD}\n"' + "x\n" * 150)
+
+        assert 2 == len(found)
+        assert "too long" in found[1].problems[0].reason
+
+    def test_columns_that_no_field_has_are_named(self) -> None:
+        """
+        Extra columns are ignored and listed once, our own error columns silently.
+        """
+        found = reader(f"error_line,{HEADER},note,,error_reason\n1,{GOOD},x,y,z\n")
+
+        assert ["note"] == found.ignored
+        assert [PAYMENT] == [row.payment for row in found]
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("", "empty"),
+            ("\n\r\n  \n", "empty"),
+            ("case_id,amount\n", "missing: payment_date, valid_until, status"),
+            (f"{HEADER},caseId\n", "more than once: case_id"),
+            (f"{HEADER},Idempotency Key\n", 'rename the column "Idempotency Key" to idempotency_k'),
+            (HEADER.replace("amount", "Amount"), 'rename the column "Amount" to amount'),
+            (HEADER.replace(",", ";"), "separated by semicolons"),
+            (HEADER.replace(",", "\t"), "separated by tabs"),
+            ('"case_id"x\n', "column names in line 1 cannot be read"),
+            ('\n"case_id', "column names in line 2 cannot be read"),
+            ('[{"case_id": 1}]', "JSON array"),
+            (HEADER.encode("utf-16"), "not UTF-8"),
+            (HEADER.encode("utf-16-le"), "not UTF-8"),
+            (f"{HEADER},caf\xe9".encode("latin-1"), "not UTF-8"),
+            ("x" * 2**21, "first line is longer"),
+        ],
+    )
+    def test_a_file_that_is_wrong_as_a_whole_is_refused(
+        self, text: str | bytes, reason: str
+    ) -> None:
+        """
+        Trouble with the file itself is found before any row is taken, and says what to do.
+        """
+        with pytest.raises(FileError, match=reason):
+            reader(text)
+
+    def test_a_header_of_endless_lines_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        A quote that is not closed in the header is found without reading the whole file.
+        """
+        monkeypatch.setattr(_lines, "MAX_RECORD", 200)
+
+        with pytest.raises(FileError, match="column names"):
+            reader('"case_id' + "\nx" * 300)
+
+
+class TestJsonLines:
+    def test_amounts_are_exact_as_numbers_and_as_text(self) -> None:
+        """
+        A JSON number is read digit by digit, never through a float.
+        """
+        found = rows(line() + line(amount="1.15") + json.dumps(OBJECT).replace("49", "0.10") + "\n")
+
+        assert [Decimal(49), Decimal("1.15"), Decimal("0.10")] == [
+            row.payment.amount for row in found if row.payment
+        ]
+        assert [1, 2, 3] == [row.line for row in found]
+
+    def test_null_and_empty_are_as_good_as_absent(self) -> None:
+        """
+        An optional field that is null or blank is left out.
+        """
+        (row,) = rows("\n" + line(email=None, description="  "))
+
+        assert PAYMENT == row.payment
+        assert 2 == row.line
+
+    @pytest.mark.parametrize(
+        ("changes", "field", "reason"),
+        [
+            ({"caseId": 7}, "case_id", "must be text, not a number"),
+            ({"caseId": ["x"]}, "case_id", "must be text"),
+            ({"caseId": None}, "case_id", "is missing"),
+            ({"amount": True}, "amount", "must be a number or text"),
+            ({"amount": float("nan")}, "amount", "must be a finite number"),
+            ({"amount": 1e30}, "amount", "has an exponent; write it out in digits"),
+            ({"amount": 1.005}, "amount", "has more than two decimal places"),
+            ({"email": "\ud800@example.com"}, "email", "is not UTF-8 text"),
+            ({"paymentDate": 20260105}, "payment_date", "must be text, not a number"),
+            ({"case_id": "other"}, "case_id", "is given twice"),
+            ({"Email": "x@example.com"}, "email", "is spelled differently"),
+        ],
+    )
+    def test_a_bad_field_is_named(
+        self, changes: dict[str, object], field: str, reason: str
+    ) -> None:
+        """
+        A value of the wrong kind is refused by field, and never coerced.
+        """
+        assert [(field, reason)] == problems(line(**changes))
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (b"{]", "is not one JSON object; see column 2"),
+            (b'{} {"a": 1}', "is not one JSON object; see column 4"),
+            (b'"text"', "is not one JSON object"),
+            (b'{"case_id": "caf\xe9"}', "is not UTF-8 text"),
+            (b'{"a":' * 100_000, "is nested too deeply"),
+        ],
+    )
+    def test_a_line_that_is_no_object_is_refused(self, text: bytes, reason: str) -> None:
+        """
+        A broken line spoils itself alone.
+        """
+        first, second = rows(text + b"\n" + line().encode(), FileFormat.JSONL)
+
+        assert (Problem("", reason),) == first.problems
+        assert PAYMENT == second.payment
+
+    def test_an_endless_line_is_skipped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        A line that is too long is refused without holding it, and the next one is read.
+        """
+        monkeypatch.setattr(_lines, "MAX_RECORD", 300)
+        read = reader(line() + "{" + "x" * 2000 + "\n" + line())
+
+        found = list(read)
+
+        assert [PAYMENT, None, PAYMENT] == [row.payment for row in found]
+        assert [1, 2, 3] == [row.line for row in found]
+        assert 2 * len(line()) + 2002 == read.bytes_read
+
+    def test_a_line_that_ends_at_the_limit_costs_no_other(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A line that is too long by its very end is refused alone: the next one is read.
+        """
+        monkeypatch.setattr(_lines, "MAX_RECORD", 300)
+        found = rows(line() + "{" + "x" * 298 + "\n" + line(caseId="next") + line())
+
+        assert [1, 2, 3, 4] == [row.line for row in found]
+        assert (Problem("", "is longer than 300 bytes"),) == found[1].problems
+        assert found[2].payment is not None
+        assert "next" == found[2].payment.case_id
+
+    def test_names_that_no_field_has_are_bounded(self) -> None:
+        """
+        A file whose names are data does not fill the memory with them.
+        """
+        read = reader("".join(line(**{f"x{n}": 1}) for n in range(1000)))
+
+        assert 1000 == len(list(read))
+        assert 50 == len(read.ignored)
+
+    def test_names_that_no_field_has_are_listed_once(self) -> None:
+        """
+        Extra names are ignored, and each is listed once however often it comes.
+        """
+        read = reader(line(note=1, error_line=2) + line(note={"a": [1]}))
+
+        assert [PAYMENT, PAYMENT] == [row.payment for row in read]
+        assert ["note"] == read.ignored
+        assert () == read.header
+
+    def test_the_format_can_be_forced(self) -> None:
+        """
+        A file that looks like the other format is read as it is told to be.
+        """
+        with pytest.raises(FileError, match="missing"):
+            reader(line(), FileFormat.CSV)
+
+
+class TestRejects:
+    def write(
+        self,
+        path: pathlib.Path,
+        text: str | bytes,
+        *,
+        with_keys: bool = False,
+        key: str | None = None,
+    ) -> bytes:
+        read = reader(text)
+        rejects = Rejects(str(path), read, with_keys=with_keys)
+        for row in read:
+            rejects.write(row, row.problems or [Problem("", "refused")], key)
+        rejects.flush()
+        rejects.close()
+        return path.read_bytes()
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f"{HEADER},note\n,$5,2026-01-05,2026-02-05,PAID,x\nshort,1\n{GOOD},x,y,z\n{GOOD},n\n",
+            f'{HEADER}\n"case-1"x,49.00,2026-01-05,2026-02-05,PAID\n',
+            line(amount=1.005, note={"a": [1, 2.50], "b": None}) + line(amount=float("nan")),
+            line(email="\ud800@example.com") + "{}\n",
+        ],
+    )
+    def test_a_rejects_file_is_refused_for_the_same_reasons(
+        self, tmp_path: pathlib.Path, text: str
+    ) -> None:
+        """
+        What was written out reads back as the same rows, so that only what is corrected passes.
+        """
+        first = self.write(tmp_path / "1", text)
+        second = self.write(tmp_path / "2", first)
+
+        def reasons(data: str | bytes) -> list[list[str]]:
+            return [[p.field for p in row.problems] for row in rows(data)]
+
+        assert reasons(text) == reasons(first)
+        assert reasons(first) == reasons(second)
+
+    def test_a_corrected_row_can_be_run(self, tmp_path: pathlib.Path) -> None:
+        """
+        The error columns of a rejects file are ignored without a word.
+        """
+        data = self.write(tmp_path / "r", f"{HEADER}\n{GOOD.replace('49.00', '$49')}\n")
+        read = reader(data.replace(b"$", b""))
+
+        assert [PAYMENT] == [row.payment for row in read]
+        assert [] == read.ignored
+        assert (*ERROR_COLUMNS, *HEADER.split(",")) == read.header
+
+    def test_the_reason_stands_beside_the_row(self, tmp_path: pathlib.Path) -> None:
+        """
+        Each row carries its line, its field and its reason.
+        """
+        data = self.write(tmp_path / "r", f"{HEADER}\n{GOOD}\n,1,2026-01-05,2026-02-05,PAID\n")
+        found = list(csv.DictReader(io.StringIO(data.decode())))
+
+        assert ["2", "3"] == [row["error_line"] for row in found]
+        assert ["", "case_id"] == [row["error_field"] for row in found]
+        assert ["refused", "is missing"] == [row["error_reason"] for row in found]
+
+    def test_json_numbers_stay_exact(self, tmp_path: pathlib.Path) -> None:
+        """
+        A JSON row comes out with its numbers digit by digit, extra fields included.
+        """
+        text = '{"amount": 1.10, "big": 12345678901234567890.123456789, "list": [1]}\n'
+        data = self.write(tmp_path / "r", text)
+
+        assert b'"amount":1.10,"big":12345678901234567890.123456789,"list":[1]}' in data
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f"{HEADER}\n{GOOD}\n",
+            f"{HEADER},idempotencyKey\n{GOOD},\n",
+            line(),
+            line(idempotencyKey=None),
+        ],
+    )
+    def test_a_fixed_key_goes_with_its_row(self, tmp_path: pathlib.Path, text: str) -> None:
+        """
+        A repeated row keeps the key that tells it from its first appearance.
+        """
+        data = self.write(tmp_path / "r", text, with_keys=True, key="nth-2")
+        (row,) = rows(data)
+
+        assert row.payment is not None
+        assert "nth-2" == row.payment.idempotency_key
+
+    def test_bytes_that_are_no_text_survive(self, tmp_path: pathlib.Path) -> None:
+        """
+        A cell in another encoding is written back byte for byte.
+        """
+        data = self.write(tmp_path / "r", f"{HEADER}\ncaf\xe9".encode("latin-1"))
+        object_data = self.write(tmp_path / "o", b'{"case_id": "caf\xe9"}\n')
+
+        assert data.endswith(b"caf\xe9\n")
+        assert (Problem("case_id", "is missing") in rows(object_data)[0].problems) is True
+
+    def test_it_is_private_and_replaces_what_was_there(self, tmp_path: pathlib.Path) -> None:
+        """
+        Only its owner can read it, also where the file was there with other rights.
+        """
+        path = tmp_path / "r"
+        path.write_text("old")
+        path.chmod(0o644)
+
+        self.write(path, f"{HEADER}\n")
+
+        assert 0o600 == stat.S_IMODE(path.stat().st_mode)
+        assert "error_line,error_field,error_reason," + HEADER + "\n" == path.read_text()
+
+    def test_a_broken_record_too_long_for_csv_leaves_its_reason(
+        self, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        Of a record that cannot be read at all its line, its reason and its beginning are kept.
+        """
+        data = self.write(tmp_path / "r", f'{HEADER}\n"{"x" * 200_000}\n')
+
+        assert b"2,," in data
+        assert 1500 > len(data)
+
+    def test_what_is_nested_too_deeply_is_left_out(self, tmp_path: pathlib.Path) -> None:
+        """
+        A row that no person wrote is no reason to stop: what stands in its fields is kept.
+        """
+        deep = "[" * 900 + "]" * 900
+        data = self.write(tmp_path / "r", line(caseId=None).replace("}", f', "deep": {deep}}}'))
+        (found,) = (json.loads(text) for text in data.splitlines())
+
+        assert "refused" not in found
+        assert (None, "49") == (found["caseId"], found["amount"])
+        assert "deep" not in found
+
+    def test_a_lone_surrogate_costs_neither_key_nor_reason(self, tmp_path: pathlib.Path) -> None:
+        """
+        Text that only an escape can write comes with its new reason and its fixed key.
+        """
+        text = line(note="\ud800", error_reason="old")
+        data = self.write(tmp_path / "r", text, key="nth-2")
+        (row,) = rows(data)
+
+        assert row.payment is not None
+        assert "nth-2" == row.payment.idempotency_key
+        assert b"old" not in data
+        assert b"\\ud800" in data
+
+    def test_a_full_disk_is_found_at_once_and_named(self) -> None:
+        """
+        Without room for the header there is no run, and the error says where.
+        """
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+            Rejects("/dev/full", reader(f"{HEADER}\n"))
+
+    def test_closing_twice_is_fine_even_if_it_fails(self) -> None:
+        """
+        What could not be written is told once.
+        """
+        read = reader(line(caseId=None))
+        rejects = Rejects("/dev/full", read)
+        for row in read:
+            rejects.write(row, row.problems)
+        with pytest.raises(OSError, match="'/dev/full'"):
+            rejects.close()
+        rejects.close()
+
+    def test_the_rights_of_a_device_are_left_alone(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        What is no file of ours, such as a terminal, stays everybody's.
+        """
+        changed: list[str] = []
+        monkeypatch.setattr("os.chmod", lambda path, _: changed.append(path))
+        Rejects("/dev/null", reader(line())).close()
+        Rejects(str(tmp_path / "r"), reader(line())).close()
+
+        assert [str(tmp_path / "r")] == changed
