@@ -1,0 +1,254 @@
+"""
+What a run writes down: each row gets its place on disk, and only then in the counts.
+
+Knows neither where rows come from nor how payments are sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from carevalidate_async._counts import Counts
+from carevalidate_async._fields import FileRow, Problem
+from carevalidate_async.bulk import Row, combined
+from carevalidate_async.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    Outcome,
+    PermissionDeniedError,
+)
+from carevalidate_async.journal import (
+    Candidate,
+    Duplicates,
+    Journal,
+    Plan,
+    Settlement,
+    State,
+    Verdict,
+)
+from carevalidate_async.models import PaymentConfirmation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from carevalidate_async._rejects import Rejects
+
+
+@attrs.frozen(kw_only=True)
+class Planned:
+    """
+    A row whose key is on disk.
+
+    Attributes:
+        row: As it was read.
+
+        plan: What the journal says about it.
+
+        payment: What it says, under its key.
+    """
+
+    row: FileRow
+    plan: Plan
+    payment: PaymentConfirmation
+
+
+class Books:
+    """
+    The books of one run: rows are planned, handed out to be sent, and settled.
+
+    Attributes:
+        counts: Where the rows are that have their place.
+
+    Args:
+        journal: Open, and bound to the client's target.
+
+        duplicates: What to do with rows whose content the file had before.
+
+        rejects: Where rows that need a person go; None for nowhere.
+
+        tell: Called with the line of a row that needs another look, and what is wrong with it.
+
+    What is awaited raises JournalError where the journal, and OSError where the rejects file cannot
+    be written; `give_up` accounts for the rows that were left without a place.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        duplicates: Duplicates,
+        rejects: Rejects | None,
+        tell: Callable[[int, str], None],
+    ) -> None:
+        self.counts = Counts()
+        self._journal = journal
+        self._duplicates = duplicates
+        self._rejects = rejects
+        self._tell = tell
+        self._waiting: deque[Planned] = deque()
+        self._handed_out = 0
+        self._in_flight: dict[int, Planned] = {}
+
+    async def plan(self, batch: Sequence[tuple[FileRow, str]]) -> None:
+        """
+        Put the keys of the rows to be sent on disk, and give the other rows their place.
+
+        Args:
+            batch: In the file's order, each with the key that its content gives.
+        """
+        self.counts.rows += len(batch)
+        candidates = [
+            Candidate(line=row.line, content=content, key=row.payment.idempotency_key)
+            for row, content in batch
+            if row.payment is not None
+        ]
+        plans = iter(await self._journal.plan(candidates, self._duplicates))
+        for row, _ in batch:
+            if row.payment is None:
+                self._place("invalid", row, row.problems)
+            else:
+                self._take(row, row.payment, next(plans))
+        self._flush()
+
+    def hand_out(self) -> PaymentConfirmation | None:
+        """Return the next payment to be sent, in flight from now on; None where none waits."""
+        if not self._waiting:
+            return None
+        item = self._waiting.popleft()
+        self._in_flight[self._handed_out] = item
+        self._handed_out += 1
+        return item.payment
+
+    async def settle(self, rows: Sequence[Row]) -> None:
+        """
+        Put outcomes on disk in one transaction, and then into the counts.
+
+        Args:
+            rows: Payments that came back; their indices are in the order of `hand_out`.
+        """
+        settlements = [_judged(self._in_flight[row.index].plan, row) for row in rows]
+        await self._journal.settle(settlements)
+        for row, settlement in zip(rows, settlements, strict=True):
+            self._settled(self._in_flight.pop(row.index), row, settlement)
+        self._flush()
+
+    async def cut_off(self) -> None:
+        """Settle what is in flight: its answers will not come."""
+        await self._leave(list(self._in_flight.values()), State.UNKNOWN)
+        self._in_flight.clear()
+
+    async def leave_waiting(self) -> None:
+        """Settle what waits: it will not be sent."""
+        leaving = list(self._waiting)  # more rows can be planned meanwhile
+        await self._leave(leaving, State.NOT_SENT)
+        for _ in leaving:
+            self._waiting.popleft()
+
+    def pass_over(self) -> list[Planned]:
+        """Return what waits, and count it as not sent; nothing is put on disk."""
+        passed = list(self._waiting)
+        self._waiting.clear()
+        self.counts.not_sent += len(passed)
+        return passed
+
+    def give_up(self) -> None:
+        """Count what can no longer be put on disk."""
+        asked = [item for item in self._waiting if item.plan.may_have_landed]
+        self.counts.unknown += len(self._in_flight) + len(asked)
+        self.counts.not_sent += self.counts.rows - self.counts.settled
+
+    def _take(self, row: FileRow, payment: PaymentConfirmation, plan: Plan) -> None:
+        before = "an earlier run" if plan.line is None else f"line {plan.line}"
+        match plan.verdict:
+            case Verdict.SEND:
+                keyed = attrs.evolve(payment, idempotency_key=plan.key)
+                self._waiting.append(Planned(row=row, plan=plan, payment=keyed))
+            case Verdict.ON_RECORD:
+                self.counts.add(plan.state)
+            case Verdict.CONFLICT:
+                reason = f"{before} used this key for another payment"
+                self._place("invalid", row, [Problem("idempotency_key", reason)])
+            case Verdict.DUPLICATE if self._duplicates is Duplicates.ONCE:
+                self.counts.add("duplicates")
+            case Verdict.DUPLICATE:
+                reason = f"is the same payment as {before}; give it a key of its own if it is not"
+                if payment.idempotency_key is not None:
+                    reason = f"is the same payment as {before}, under the same key"
+                self._place("duplicates", row, [Problem("", reason)])
+
+    def _settled(self, item: Planned, row: Row, settlement: Settlement) -> None:
+        self.counts.attempts += len(row.attempts)
+        error, state = row.error, settlement.state
+        if error is None or state in {State.CONFIRMED, State.ALREADY_RECORDED}:
+            self.counts.add(state)
+        elif isinstance(error, InvalidRequestError) and state is State.NOT_SENT:
+            self._place("invalid", item.row, [Problem(error.field, error.reason)])
+        elif state is State.REJECTED:
+            said = getattr(error, "message", None)
+            key = item.plan.key if item.plan.nth else None
+            self._place(state, item.row, [Problem("", str(error))], said=said, key=key)
+        else:
+            self.counts.add(state)
+            self._tell(item.row.line, f"{_title(state)}: {error}")
+
+    def _place(
+        self,
+        name: str,
+        row: FileRow,
+        problems: Sequence[Problem],
+        *,
+        said: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Count a row that is to be corrected, show it, and write it to the rejects."""
+        self.counts.add(name)
+        self._tell(row.line, f"{_title(name)}: {'; '.join(map(str, problems))}")
+        if self._rejects is not None:
+            # The vendor's own words may be personal; the rejects file is as private as the rows.
+            shown = problems if said is None else [Problem("", said)]
+            self._rejects.write(row, shown, key)
+
+    async def _leave(self, items: Sequence[Planned], state: State) -> None:
+        states = [State.UNKNOWN if item.plan.may_have_landed else state for item in items]
+        await self._journal.settle(
+            Settlement(key=item.plan.key, state=left)
+            for item, left in zip(items, states, strict=True)
+        )
+        for item, left in zip(items, states, strict=True):
+            self.counts.add(left)
+            if left is State.UNKNOWN:
+                self._tell(item.row.line, "unknown: the run ended before its answer came")
+
+    def _flush(self) -> None:
+        if self._rejects is not None:
+            self._rejects.flush()
+
+
+def _judged(plan: Plan, row: Row) -> Settlement:
+    error = row.error
+    earlier = Outcome.UNKNOWN if plan.may_have_landed else None
+    match combined(earlier, row.outcome):
+        case Outcome.RECORDED:
+            fresh = row.receipt is not None and not row.receipt.meta.already_recorded
+            state = State.CONFIRMED if fresh else State.ALREADY_RECORDED
+        case Outcome.UNKNOWN:
+            state = State.UNKNOWN
+        case Outcome.REJECTED if not isinstance(error, AuthenticationError | PermissionDeniedError):
+            state = State.REJECTED
+        case _:
+            state = State.NOT_SENT
+    return Settlement(
+        key=plan.key,
+        state=state,
+        attempts=len(row.attempts),
+        error=None if error is None else type(error).__name__,
+        status=getattr(error, "status", None),
+        code=getattr(error, "code", None),
+    )
+
+
+def _title(name: str) -> str:
+    return {"duplicates": "duplicate", "not_sent": "not sent"}.get(name, name)

@@ -1,0 +1,266 @@
+"""
+One file, from its rows to its counts: rows, journal, bulk, journal, counts.
+
+Knows nothing of a terminal: a `Watcher` is told what happens. Memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from carevalidate_async._ahead import BATCH, Ahead
+from carevalidate_async._alarm import Alarm
+from carevalidate_async._books import Books
+from carevalidate_async._counts import Summary
+from carevalidate_async.bulk import Confirms, Row, confirm_payments
+from carevalidate_async.journal import Duplicates, Journal, JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from carevalidate_async._counts import Watcher
+    from carevalidate_async._rejects import Rejects
+    from carevalidate_async._rows import RowReader
+    from carevalidate_async.models import PaymentConfirmation
+
+MOST_RESULTS = 4 * BATCH
+"""Rows that are settled together, and that may wait for it."""
+
+GRACE = 10.0
+"""Seconds that payments in flight have to end once the run is told to stop."""
+
+_GROUP_SECONDS = 0.02
+
+
+class FileRun:
+    """
+    One run of a file.
+
+    Args:
+        reader: The file's rows.
+
+        client: Confirms them; None for a rehearsal.
+
+        journal: Open, and bound to the client's target.
+
+        watcher: Told what happens.
+
+        size: Bytes of the file, None where nobody knows.
+
+        rejects: Where rows that need a person go; None for nowhere.
+
+        duplicates: What to do with rows whose content the file had before.
+
+        concurrency: Payments in flight at once.
+
+        rate: Asks begun per second at most.
+
+        grace: Seconds that payments in flight have once the run is told to stop.
+    """
+
+    def __init__(
+        self,
+        reader: RowReader,
+        *,
+        client: Confirms | None,
+        journal: Journal,
+        watcher: Watcher,
+        size: int | None = None,
+        rejects: Rejects | None = None,
+        duplicates: Duplicates = Duplicates.REFUSE,
+        concurrency: int = 64,
+        rate: float | None = None,
+        grace: float = GRACE,
+    ) -> None:
+        self._client = client
+        self._watcher = watcher
+        self._size = size
+        self._duplicates = duplicates
+        self._concurrency = concurrency
+        self._rate = rate
+        self._grace = grace
+        self._books = Books(journal, duplicates=duplicates, rejects=rejects, tell=watcher.problem)
+        self._alarm = Alarm(concurrency)
+        self._ahead = Ahead(reader)
+        self._rehearsing = False
+        self._at_end = False
+        self._upcoming: asyncio.Task[bool] | None = None  # plans the batch after the one in use
+        self._results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=MOST_RESULTS)
+        self._trouble: str | None = None
+        self._halt = asyncio.Event()  # no further row is sent
+        self._stop = asyncio.Event()  # someone said so
+        self._hurry = asyncio.Event()  # twice
+
+    def stop(self) -> None:
+        """Send no further row, and give those in flight a while; the second time, none."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+        self._halt.set()
+
+    async def run(self) -> Summary:
+        """
+        Send what is not on record yet, and return the counts.
+
+        Trouble with the file or the journal in the midst of the run ends it early and is told by
+        the summary: what was sent before counts.
+        """
+        began = time.monotonic()
+        if self._client is None:
+            raise ValueError("a run needs a client")
+        try:
+            await self._send(self._client)
+            await self._account_for_the_rest()
+        except (JournalError, OSError) as error:
+            self._trouble = f"the run cannot go on: {error}"
+            await self._give_up()
+        finally:
+            self._ahead.close()
+        self._report()
+        return self._summary(began)
+
+    async def rehearse(self) -> Summary:
+        """
+        Read and check all rows, tell what would be sent, and send nothing.
+
+        Trouble ends it early, as it ends `run`.
+        """
+        began = time.monotonic()
+        self._rehearsing = True
+        try:
+            while await self._plan_batch():
+                for item in self._books.pass_over():
+                    self._watcher.would_send(item.row.line, item.plan.key, item.payment)
+                self._report()
+        except (JournalError, OSError) as error:
+            self._trouble = f"the rehearsal cannot go on: {error}"
+            await self._give_up()
+        finally:
+            self._ahead.close()
+        self._report()
+        return attrs.evolve(self._summary(began), rehearsal=True)
+
+    def _summary(self, began: float) -> Summary:
+        return Summary(
+            counts=self._books.counts,
+            elapsed=time.monotonic() - began,
+            duplicates=self._duplicates,
+            interrupted=self._stop.is_set(),
+            stopped_by=self._alarm.reason or self._trouble,
+            refused=self._alarm.refused,
+            reached=self._alarm.reached,
+        )
+
+    # Sending
+
+    async def _send(self, client: Confirms) -> None:
+        limit = asyncio.timeout(None)
+        trouble: JournalError | OSError | None = None
+        rows = confirm_payments(
+            client,
+            self._payments(),
+            concurrency=self._concurrency,
+            rate=self._rate,
+            stop=self._halt,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._settle_results())
+                watching = group.create_task(self._watch(limit))
+                try:
+                    async with limit, contextlib.aclosing(rows):
+                        async for row in rows:
+                            self._alarm.heed(row)
+                            if self._alarm.reason is not None:
+                                self._halt.set()
+                            await self._results.put(row)
+                except TimeoutError:
+                    self._watcher.note("stopped while payments were in flight")
+                except (JournalError, OSError) as error:
+                    trouble = error  # raised once those in flight are settled
+                watching.cancel()
+                await self._results.put(None)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        if trouble is not None:
+            raise trouble
+
+    async def _watch(self, limit: asyncio.Timeout) -> None:
+        clock = asyncio.get_running_loop().time
+        await self._stop.wait()
+        limit.reschedule(clock() + self._grace)
+        await self._hurry.wait()
+        limit.reschedule(clock())
+
+    async def _payments(self) -> AsyncIterator[PaymentConfirmation]:
+        while not self._halt.is_set():
+            payment = self._books.hand_out()
+            if payment is not None:
+                yield payment
+            elif not await self._more():
+                return
+
+    # Reading and planning
+
+    async def _more(self) -> bool:
+        """Wait until there are more planned rows; return False at the end of the file."""
+        if self._upcoming is None:
+            self._upcoming = asyncio.create_task(self._plan_batch())
+        # Shielded: what a plan has put on disk must also get into the counts.
+        if not await asyncio.shield(self._upcoming):
+            return False
+        self._upcoming = asyncio.create_task(self._plan_batch())
+        return True
+
+    async def _plan_batch(self) -> bool:
+        """Read rows and put the keys of those to be sent on disk; return False at the end."""
+        batch = await self._ahead.next(unless=self._stop)
+        if batch is None:
+            self._at_end = not self._stop.is_set()
+            return False
+        await self._books.plan(batch)
+        self._report()
+        return True
+
+    # Settling
+
+    async def _settle_results(self) -> None:
+        """Settle in groups: putting a row on disk by itself costs as much as many."""
+        ended = False
+        while not ended:
+            group = [await self._results.get()]
+            await asyncio.sleep(_GROUP_SECONDS)
+            while len(group) < MOST_RESULTS and not self._results.empty():
+                group.append(self._results.get_nowait())
+            ended = group[-1] is None
+            await self._books.settle([row for row in group if row is not None])
+            self._report()
+
+    async def _account_for_the_rest(self) -> None:
+        """Give every row that was read its place: those in flight, and those never sent."""
+        await self._books.cut_off()
+        while True:
+            await self._books.leave_waiting()
+            if not await self._more():
+                return
+
+    async def _give_up(self) -> None:
+        if self._upcoming is not None:
+            self._upcoming.cancel()
+            await asyncio.gather(self._upcoming, return_exceptions=True)
+        self._books.give_up()
+
+    def _report(self) -> None:
+        counts = self._books.counts
+        total = counts.rows if self._at_end else self._ahead.estimate(self._size)
+        failed = counts.failed
+        if self._duplicates is not Duplicates.ONCE:
+            failed += counts.duplicates
+        if self._rehearsing:  # what a rehearsal would send is no failure
+            failed -= counts.not_sent
+        self._watcher.progress(done=counts.settled, total=total, failed=failed)

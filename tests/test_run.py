@@ -1,0 +1,692 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from carevalidate_async._ahead import BATCH
+from carevalidate_async._counts import Counts, Summary
+from carevalidate_async._rejects import Rejects
+from carevalidate_async._rows import RowReader
+from carevalidate_async._run import FileRun
+from carevalidate_async.errors import (
+    AnswerLostError,
+    APIConnectionError,
+    Attempt,
+    AuthenticationError,
+    BadRequestError,
+    CareValidateError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    Outcome,
+    PermissionDeniedError,
+)
+from carevalidate_async.journal import Duplicates, Journal, JournalError
+from carevalidate_async.models import ConfirmationReceipt, Meta, PaymentConfirmation
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
+
+HEADER = "case_id,amount,payment_date,valid_until,status,idempotency_key\n"
+TRY = Attempt(number=1, duration=0.0, happened="ok", outcome=Outcome.RECORDED)
+LOST = AnswerLostError("lost", outcome=Outcome.UNKNOWN, attempts=(TRY,))
+NO = BadRequestError("no", outcome=Outcome.REJECTED, attempts=(TRY,), status=400, message="said")
+AWAY = APIConnectionError("away", outcome=Outcome.NOT_SENT, retryable=True)
+NO_KEY = AuthenticationError("bad key", outcome=Outcome.REJECTED, attempts=(TRY,), status=401)
+DENIED = PermissionDeniedError("denied", outcome=Outcome.REJECTED, attempts=(TRY,), status=403)
+
+
+def good(number: int, key: str = "") -> str:
+    return f"case-{number},{number}.50,2026-01-05,2026-02-05,PAID,{key}\n"
+
+
+class FakeClient:
+    """Answers by case: an error, or a receipt for the cases that have none."""
+
+    def __init__(self, **answers: CareValidateError) -> None:
+        self.answers = {name.replace("_", "-"): error for name, error in answers.items()}
+        self.always: CareValidateError | None = None
+        self.keys: dict[str, str | None] = {}
+        self.gate: asyncio.Event | None = None
+        self.on_ask: Callable[[PaymentConfirmation], None] = lambda _: None
+
+    async def confirm_payment(
+        self, payment: PaymentConfirmation, *, accept_duplicate: bool = False
+    ) -> ConfirmationReceipt:
+        self.keys[payment.case_id] = payment.idempotency_key
+        self.on_ask(payment)
+        if self.gate is not None:
+            await self.gate.wait()
+        error = self.always or self.answers.get(payment.case_id)
+        if error is not None:
+            raise error
+        return ConfirmationReceipt(meta=Meta(attempts=(TRY,)))
+
+
+class Notes:
+    """Keeps what a watcher is told."""
+
+    def __init__(self) -> None:
+        self.problems: dict[int, str] = {}
+        self.would: list[tuple[int, Decimal]] = []
+        self.notes: list[str] = []
+        self.seen: list[tuple[int, int | None, int]] = []
+
+    def progress(self, *, done: int, total: int | None, failed: int) -> None:
+        self.seen.append((done, total, failed))
+
+    def problem(self, line: int, text: str) -> None:
+        self.problems[line] = text
+
+    def would_send(self, line: int, key: str, payment: PaymentConfirmation) -> None:
+        assert 44 == len(key)
+        self.would.append((line, payment.amount))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is asked for again at once."""
+    monkeypatch.setattr("carevalidate_async.bulk.random.uniform", lambda low, _: low)
+
+
+class Bench:
+    """One file, one journal, and as many runs as a test wants."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.journal = str(folder / "journal")
+        self.rejects = folder / "rejects.csv"
+        self.client = FakeClient()
+        self.notes = Notes()
+
+    async def run(
+        self,
+        text: str,
+        *,
+        during: Callable[[FileRun], None] = lambda _: None,
+        stream: Any = None,  # noqa: ANN401
+        rehearse: bool = False,
+        **options: Any,  # noqa: ANN401
+    ) -> Summary:
+        self.notes = Notes()
+        reader = RowReader(stream or io.BytesIO((HEADER + text).encode()))
+        duplicates = options.get("duplicates", Duplicates.REFUSE)
+        rejects = Rejects(str(self.rejects), reader, with_keys=duplicates is Duplicates.EACH)
+        async with Journal(self.journal, target="t", rehearse=rehearse) as journal:
+            run = FileRun(
+                reader,
+                client=self.client,
+                journal=journal,
+                watcher=self.notes,
+                rejects=rejects,
+                **options,
+            )
+            during(run)
+            summary = await (run.rehearse() if rehearse else run.run())
+        rejects.close()
+        assert summary.counts.rows == summary.counts.settled
+        return summary
+
+
+@pytest.fixture
+def bench(tmp_path: pathlib.Path) -> Bench:
+    return Bench(tmp_path)
+
+
+class TestCounts:
+    async def test_each_row_is_counted_once(self, bench: Bench) -> None:
+        """
+        Every kind of row has its own count, and together they are all rows.
+        """
+        bench.client = FakeClient(
+            case_1=NO,
+            case_2=LOST,
+            case_3=AWAY,
+            case_4=IdempotencyConflictError("there", outcome=Outcome.RECORDED, attempts=(TRY,)),
+            case_5=InvalidRequestError("case_id", "is strange"),
+        )
+        text = "".join(map(good, range(7))) + good(6) + ",,,,,\nx,y\n"
+
+        summary = await bench.run(text, concurrency=2)
+
+        assert (
+            Counts(
+                rows=9,
+                confirmed=2,
+                already_recorded=1,
+                rejected=1,
+                invalid=2,
+                duplicates=1,
+                unknown=1,
+                not_sent=1,
+                attempts=2 + 1 + 1 + 5,
+            )
+            == summary.counts
+        )
+        assert 1 == summary.exit_status
+        assert (9, 9, 6) == bench.notes.seen[-1]
+
+    async def test_rows_that_need_a_look_are_named_by_line(self, bench: Bench) -> None:
+        """
+        What is told of a row is its line, its state and its reason, never its values.
+        """
+        bench.client = FakeClient(case_1=NO, case_2=LOST)
+        await bench.run(good(1) + good(2) + good(3) + good(3) + "x,-1,,,,\n")
+
+        assert {2, 3, 5, 6} == set(bench.notes.problems)
+        assert bench.notes.problems[2].startswith("rejected: no [outcome: rejected")
+        assert bench.notes.problems[3].startswith("unknown: lost [outcome: unknown")
+        assert bench.notes.problems[5].startswith("duplicate: is the same payment as line 4")
+        assert bench.notes.problems[6].startswith("invalid: amount: must not be negative")
+
+    async def test_rejects_hold_what_a_person_can_correct(self, bench: Bench) -> None:
+        """
+        Rejected, invalid and duplicate rows are written out with the vendor's own words; rows that
+        may be on record are not, since a correction would get them a new key.
+        """
+        bench.client = FakeClient(case_1=NO, case_2=LOST, case_3=AWAY)
+        await bench.run(good(1) + good(2) + good(3) + good(4) + good(4) + "x,-1,,,,\n")
+        lines = bench.rejects.read_text().splitlines()
+
+        assert ["2", "6", "7"] == sorted(line.partition(",")[0] for line in lines[1:])
+        assert any(line.startswith("2,,said,case-1,1.50,") for line in lines)
+
+    def test_the_exit_status_says_it_all(self) -> None:
+        """
+        0 only if every row is on record or a wanted duplicate, 130 after a stop.
+        """
+
+        def status(**facts: Any) -> int:  # noqa: ANN401
+            options = {
+                n: facts.pop(n) for n in set(facts) - {"confirmed", "duplicates_", "unknown"}
+            }
+            counts = Counts(
+                confirmed=facts.get("confirmed", 0),
+                duplicates=facts.get("duplicates_", 0),
+                unknown=facts.get("unknown", 0),
+            )
+            kind = options.pop("duplicates", Duplicates.REFUSE)
+            return Summary(counts=counts, elapsed=1.0, duplicates=kind, **options).exit_status
+
+        assert 0 == status(confirmed=1)
+        assert 0 == status(duplicates_=1, duplicates=Duplicates.ONCE)
+        assert 1 == status(duplicates_=1)
+        assert 1 == status(duplicates_=1, duplicates=Duplicates.EACH)
+        assert 1 == status(unknown=1)
+        assert 1 == status(stopped_by="x")
+        assert 1 == status(stopped_by="x", refused=True, reached=True)
+        assert 2 == status(stopped_by="x", refused=True)
+        assert 130 == status(interrupted=True, unknown=1)
+
+
+class TestResume:
+    async def test_rows_on_record_are_not_sent_again(self, bench: Bench) -> None:
+        """
+        The same file again counts what is on record as it was, and asks for the rest with the keys
+        that it had.
+        """
+        bench.client = FakeClient(case_1=NO, case_2=LOST, case_3=AWAY)
+        first = await bench.run("".join(map(good, range(5))))
+        keys = dict(bench.client.keys)
+        bench.client = FakeClient()
+        second = await bench.run("".join(map(good, range(5))))
+
+        assert 2 == first.counts.confirmed
+        assert {"case-1", "case-2", "case-3"} == set(bench.client.keys)
+        assert all(keys[case] == key for case, key in bench.client.keys.items())
+        assert 5 == second.counts.confirmed
+        assert 3 == second.counts.attempts
+        assert 0 == second.exit_status
+
+    async def test_doubt_from_an_earlier_run_stays_until_it_is_settled(self, bench: Bench) -> None:
+        """
+        A row that may have landed is unknown even when a later run could not send it.
+        """
+        bench.client = FakeClient(case_1=LOST)
+        await bench.run(good(1))
+        bench.client = FakeClient(case_1=AWAY)
+        away = await bench.run(good(1))
+        bench.client = FakeClient()
+        settled = await bench.run(good(1))
+
+        assert 1 == away.counts.unknown
+        assert 1 == settled.counts.confirmed
+
+    async def test_a_corrected_row_may_keep_its_key(self, bench: Bench) -> None:
+        """
+        A rejected row is corrected in place and run again, key and all.
+        """
+        bench.client = FakeClient(case_1=NO)
+        await bench.run(good(1, "key-1"))
+        summary = await bench.run(good(2, "key-1"))
+
+        assert 1 == summary.counts.confirmed
+        assert {"case-1": "key-1", "case-2": "key-1"} == bench.client.keys
+
+    async def test_a_key_on_record_is_not_given_to_another_payment(self, bench: Bench) -> None:
+        """
+        A row under a key that an earlier run used for something else is invalid.
+        """
+        await bench.run(good(1, "key-1"))
+        summary = await bench.run(good(2, "key-1") + good(3, "k") + good(4, "k"))
+
+        assert 2 == summary.counts.invalid
+        assert "an earlier run used this key" in bench.notes.problems[2]
+        assert "line 3 used this key" in bench.notes.problems[4]
+
+
+class TestDuplicates:
+    async def test_once_sends_them_once_and_is_content(self, bench: Bench) -> None:
+        """
+        Wanted duplicates are counted, not sent, and not rejected.
+        """
+        summary = await bench.run(good(1) + good(1), duplicates=Duplicates.ONCE)
+
+        assert (1, 1, 0) == (
+            summary.counts.confirmed,
+            summary.counts.duplicates,
+            summary.exit_status,
+        )
+        assert {} == bench.notes.problems
+        assert (2, 2, 0) == bench.notes.seen[-1]
+        assert 1 == len(bench.rejects.read_text().splitlines())
+
+    async def test_each_sends_each_under_its_own_key(self, bench: Bench) -> None:
+        """
+        Honest repetitions are payments of their own, and a rejected one keeps its key.
+        """
+        keys: list[str | None] = []
+        bench.client = FakeClient(case_1=NO)
+        bench.client.on_ask = lambda payment: keys.append(payment.idempotency_key)
+        text = good(1).replace(",\n", "\n") * 2
+        stream = io.BytesIO(HEADER.replace(",idempotency_key", "").encode() + text.encode())
+        summary = await bench.run("", stream=stream, duplicates=Duplicates.EACH)
+        rejected = [line.split(",")[3] for line in bench.rejects.read_text().splitlines()[1:]]
+
+        assert 2 == summary.counts.rejected
+        assert 2 == len(set(keys))
+        assert {"", *keys[1:]} == set(rejected)
+
+    async def test_each_cannot_send_one_key_twice(self, bench: Bench) -> None:
+        """
+        Rows that the file itself gives one key stay one payment.
+        """
+        summary = await bench.run(good(1, "k") + good(1, "k"), duplicates=Duplicates.EACH)
+
+        assert 1 == summary.counts.duplicates
+        assert 1 == summary.exit_status
+        assert "under the same key" in bench.notes.problems[3]
+
+
+class TestRefusedKey:
+    @pytest.mark.parametrize("error", [NO_KEY, DENIED])
+    async def test_a_refused_key_ends_the_run_and_spoils_no_row(
+        self, bench: Bench, error: CareValidateError
+    ) -> None:
+        """
+        When the vendor refuses the key, no row is rejected for it, and the run says so at once.
+        """
+        bench.client.always = error
+        summary = await bench.run("".join(map(good, range(1000))), concurrency=4)
+
+        assert 1000 == summary.counts.not_sent
+        assert 8 >= len(bench.client.keys)
+        assert summary.stopped_by is not None
+        assert "the vendor refuses the API key (40" in summary.stopped_by
+        assert 2 == summary.exit_status
+        assert 1 == len(bench.rejects.read_text().splitlines())
+
+    async def test_after_something_was_sent_it_is_a_failed_run(self, bench: Bench) -> None:
+        """
+        A key that is withdrawn in the midst of a run ends it with 1, and the next run resumes.
+        """
+
+        def withdraw(payment: PaymentConfirmation) -> None:
+            if payment.case_id == "case-3":
+                bench.client.always = NO_KEY
+
+        bench.client.on_ask = withdraw
+        summary = await bench.run("".join(map(good, range(9))), concurrency=1)
+        bench.client = FakeClient()
+        again = await bench.run("".join(map(good, range(9))))
+
+        assert (3, 6) == (summary.counts.confirmed, summary.counts.not_sent)
+        assert 1 == summary.exit_status
+        assert 6 == again.counts.attempts
+        assert 0 == again.exit_status
+
+    async def test_doubt_about_a_row_is_not_forgotten_over_it(self, bench: Bench) -> None:
+        """
+        A row that may have landed before the key was refused stays unknown.
+        """
+        bench.client = FakeClient(
+            case_1=AuthenticationError("bad key", outcome=Outcome.UNKNOWN, status=401)
+        )
+        summary = await bench.run(good(1))
+
+        assert 1 == summary.counts.unknown
+        assert 1 == summary.exit_status
+
+
+class TestOutOfReach:
+    async def test_a_vendor_that_cannot_be_reached_ends_the_run(self, bench: Bench) -> None:
+        """
+        When row after row finds no connection, the rest is left for later.
+        """
+        bench.client.always = AWAY
+        summary = await bench.run("".join(map(good, range(1000))), concurrency=4)
+
+        assert 1000 == summary.counts.not_sent
+        assert 50 > len(bench.client.keys)
+        assert "cannot be reached (away)" in (summary.stopped_by or "")
+        assert 1 == summary.exit_status
+
+    async def test_a_few_such_rows_do_not(self, bench: Bench) -> None:
+        """
+        Connections that fail now and then end nothing.
+        """
+        bench.client = FakeClient(**{f"case_{n}": AWAY for n in range(0, 40, 2)})
+        summary = await bench.run("".join(map(good, range(40))), concurrency=1)
+
+        assert 20 == summary.counts.confirmed
+        assert summary.stopped_by is None
+
+
+class TestStop:
+    async def test_payments_in_flight_are_finished(self, bench: Bench) -> None:
+        """
+        A stop takes no further row, waits for those in flight, and the next run sends the rest.
+        """
+        bench.client.gate = gate = asyncio.Event()
+
+        def during(run: FileRun) -> None:
+            def stop(_: PaymentConfirmation) -> None:
+                if len(bench.client.keys) == 3:
+                    run.stop()
+                    asyncio.get_running_loop().call_later(0.02, gate.set)
+
+            bench.client.on_ask = stop
+
+        text = "".join(map(good, range(600)))
+        summary = await bench.run(text, concurrency=3, during=during)
+        bench.client = FakeClient()
+        again = await bench.run(text)
+
+        assert summary.interrupted
+        assert 130 == summary.exit_status
+        assert 3 == summary.counts.confirmed
+        assert summary.counts.rows == 3 + summary.counts.not_sent
+        assert 600 > summary.counts.not_sent
+        assert 0 == summary.counts.unknown
+        assert 597 == len(bench.client.keys)
+        assert 600 == again.counts.confirmed
+
+    @pytest.mark.parametrize("impatient", [False, True])
+    async def test_waiting_for_them_is_bounded(self, bench: Bench, *, impatient: bool) -> None:
+        """
+        Payments that do not end in time, or that nobody wants to wait for, are unknown, and asked
+        for by the next run.
+        """
+        bench.client.gate = asyncio.Event()
+
+        def during(run: FileRun) -> None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.05, run.stop)
+            if impatient:
+                loop.call_later(0.06, run.stop)
+
+        text = "".join(map(good, range(5)))
+        grace = 60.0 if impatient else 0.05
+        summary = await bench.run(text, concurrency=3, during=during, grace=grace)
+        told = (bench.notes.notes, set(bench.notes.problems.values()))
+        bench.client = FakeClient()
+        again = await bench.run(text)
+
+        assert ["stopped while payments were in flight"] == told[0]
+        assert {"unknown: the run ended before its answer came"} == told[1]
+        assert (3, 2) == (summary.counts.unknown, summary.counts.not_sent)
+        assert 130 == summary.exit_status
+        assert 5 == again.counts.confirmed
+
+    async def test_a_pipe_that_says_nothing_does_not_hold_the_stop_up(self, bench: Bench) -> None:
+        """
+        While standard input is silent, rows that came are sent, and a stop ends the run.
+        """
+        read, write = os.pipe()
+        os.write(write, (HEADER + good(1)).encode())
+        stream = open(read, "rb")  # noqa: ASYNC230, PTH123, SIM115
+
+        def during(run: FileRun) -> None:
+            def stop(_: PaymentConfirmation) -> None:
+                asyncio.get_running_loop().call_later(0.02, run.stop)
+
+            bench.client.on_ask = stop
+
+        summary = await bench.run("", stream=stream, during=during)
+        os.close(write)
+        stream.close()
+
+        assert summary.interrupted
+        assert 1 == summary.counts.confirmed
+
+
+class TestTrouble:
+    async def test_a_journal_that_breaks_ends_the_run(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Nothing is sent without its key on disk, and what was sent without an outcome on disk is
+        unknown.
+        """
+
+        async def fail(*_: object) -> None:
+            raise JournalError("disk full")
+
+        monkeypatch.setattr(Journal, "settle", fail)
+        summary = await bench.run("".join(map(good, range(600))), concurrency=2)
+
+        assert "the run cannot go on: disk full" == summary.stopped_by
+        assert 0 == summary.counts.confirmed
+        assert len(bench.client.keys) == summary.counts.unknown
+        assert 1 == summary.exit_status
+
+    async def test_a_plan_that_fails_lets_those_in_flight_settle(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Rows whose key is not on disk are not sent; those before them keep their outcome.
+        """
+        plan = Journal.plan
+        calls = 0
+
+        async def fail_later(journal: Journal, *args: Any) -> Any:  # noqa: ANN401
+            nonlocal calls
+            calls += 1
+            if calls > 1:
+                raise JournalError("disk full")
+            return await plan(journal, *args)
+
+        monkeypatch.setattr(Journal, "plan", fail_later)
+        summary = await bench.run("".join(map(good, range(600))))
+
+        assert 0 < summary.counts.confirmed <= 256
+        assert 0 < summary.counts.not_sent <= 256
+        assert summary.counts.confirmed == len(bench.client.keys)
+        assert "disk full" in (summary.stopped_by or "")
+
+    async def test_doubt_is_counted_as_doubt_even_then(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A row that an earlier run left unknown is not called unsent by a run that broke.
+        """
+        bench.client = FakeClient(case_1=LOST, case_2=LOST, case_3=LOST)
+        text = good(1) + good(2) + good(3)
+        await bench.run(text)
+
+        async def fail(*_: object) -> None:
+            raise JournalError("disk full")
+
+        monkeypatch.setattr(Journal, "settle", fail)
+        bench.client = FakeClient(case_1=NO_KEY, case_2=NO_KEY, case_3=NO_KEY)
+        summary = await bench.run(text, concurrency=1)
+
+        assert 3 == summary.counts.unknown
+
+    async def test_what_was_in_flight_is_no_less_in_doubt(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Rows whose answers nobody waited for are unknown, also where that cannot be put on disk.
+        """
+        settle = Journal.settle
+
+        async def fail(journal: Journal, settlements: Any) -> None:  # noqa: ANN401
+            settlements = list(settlements)
+            if settlements:
+                raise JournalError("disk full")
+            await settle(journal, settlements)
+
+        def stop_at_once(run: FileRun) -> None:
+            def stop(_: PaymentConfirmation) -> None:
+                run.stop()
+                run.stop()
+
+            bench.client.on_ask = stop
+
+        monkeypatch.setattr(Journal, "settle", fail)
+        bench.client.gate = asyncio.Event()
+        summary = await bench.run(good(1), during=stop_at_once)
+
+        assert "the run cannot go on: disk full" == summary.stopped_by
+        assert (1, 0) == (summary.counts.unknown, summary.counts.not_sent)
+
+    async def test_a_file_that_breaks_off_ends_the_run(self, bench: Bench) -> None:
+        """
+        An error while reading keeps what was sent, and says what happened.
+        """
+
+        class Breaking(io.BytesIO):
+            def readline(self, size: int | None = -1) -> bytes:
+                line = super().readline(size)
+                if not line:
+                    raise OSError("the disk is gone")
+                return line
+
+        stream = Breaking((HEADER + "".join(map(good, range(300)))).encode())
+        summary = await bench.run("", stream=stream)
+
+        assert 300 == summary.counts.confirmed
+        assert "the disk is gone" in (summary.stopped_by or "")
+
+    async def test_a_run_without_a_client_is_a_mistake(self, tmp_path: pathlib.Path) -> None:
+        """
+        Only a rehearsal needs no client.
+        """
+        async with Journal(str(tmp_path / "j"), target="t") as journal:
+            run = FileRun(
+                RowReader(io.BytesIO(HEADER.encode())),
+                client=None,
+                journal=journal,
+                watcher=Notes(),
+            )
+            with pytest.raises(ValueError, match="needs a client"):
+                await run.run()
+
+
+class TestRehearsal:
+    async def test_it_tells_what_would_be_sent(self, bench: Bench) -> None:
+        """
+        A rehearsal names each row that would be sent and counts all others as a run would.
+        """
+        await bench.run(good(1))
+        bench.client = FakeClient()
+        summary = await bench.run(good(1) + good(2) + good(2) + "x,y\n", rehearse=True)
+
+        assert [(3, Decimal("2.50"))] == bench.notes.would
+        assert {} == bench.client.keys
+        assert Counts(rows=4, confirmed=1, not_sent=1, duplicates=1, invalid=1) == summary.counts
+        assert (4, 4, 2) == bench.notes.seen[-1]
+
+    async def test_a_file_that_breaks_off_ends_it(self, bench: Bench) -> None:
+        """
+        An error while reading is told, and what was read before keeps its place.
+        """
+
+        class Breaking(io.BytesIO):
+            def readline(self, size: int | None = -1) -> bytes:
+                line = super().readline(size)
+                if not line:
+                    raise OSError("the disk is gone")
+                return line
+
+        stream = Breaking((HEADER + good(1)).encode())
+        summary = await bench.run("", stream=stream, rehearse=True)
+
+        assert "the rehearsal cannot go on: the disk is gone" == summary.stopped_by
+        assert (1, 1) == (summary.counts.not_sent, summary.exit_status)
+
+
+class TestProgress:
+    async def test_the_total_is_estimated_until_it_is_known(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        From the bytes read so far the number of rows is known roughly, and exactly at the end.
+        """
+        text = "".join(good(n) for n in range(1000, 4000))
+        size = len(HEADER + text)
+        summary = await bench.run(text, size=size)
+        totals = [total for _, total, _ in bench.notes.seen]
+
+        assert 3000 == summary.counts.confirmed
+        assert all(total is not None and 2900 < total <= 3000 for total in totals)
+        assert (3000, 3000, 0) == bench.notes.seen[-1]
+
+    async def test_without_a_size_nobody_knows(self, bench: Bench) -> None:
+        """
+        For a pipe the total is unknown until its end.
+        """
+        await bench.run("".join(good(n) for n in range(600)))
+
+        assert (None, 600) == (bench.notes.seen[0][1], bench.notes.seen[-1][1])
+
+    async def test_memory_does_not_grow_with_the_file(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Rows are read no further ahead than a few batches of those that are settled.
+        """
+        bench.client.gate = asyncio.Event()
+        read = 0
+
+        class Stream(io.BytesIO):
+            def readline(self, size: int | None = -1) -> bytes:
+                nonlocal read
+                read += 1
+                return super().readline(size)
+
+        def during(_: FileRun) -> None:
+            asyncio.get_running_loop().call_later(0.2, check)
+
+        def check() -> None:
+            assert bench.client.gate is not None
+            ahead.append(read)
+            bench.client.gate.set()
+
+        ahead: list[int] = []
+        text = "".join(good(n) for n in range(5000))
+        stream = Stream((HEADER + text).encode())
+        summary = await bench.run("", stream=stream, during=during)
+
+        assert 5000 == summary.counts.confirmed
+        assert 6 * BATCH > ahead[0]
+        assert not [t for t in threading.enumerate() if t.name == "rows"]
