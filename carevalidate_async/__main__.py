@@ -1,0 +1,23 @@
+"""The command ``carevalidate``, and ``python -m carevalidate_async``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; say which extra is missing when it is."""
+    try:
+        from carevalidate_async.cli import cli
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        sys.stderr.write("The command line is an extra: pip install 'carevalidate-async[cli]'\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    cli(prog_name="carevalidate")
+
+
+if __name__ == "__main__":
+    main()

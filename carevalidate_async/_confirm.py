@@ -1,0 +1,222 @@
+"""The command ``confirm``: a file of payments, each put on record exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import re
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import attrs
+import click
+
+from carevalidate_async._command import (
+    ENVIRONMENT,
+    HOST,
+    JSON,
+    PATIENCE,
+    Options,
+    StopError,
+    command,
+    open_care,
+    signals,
+    takes,
+)
+from carevalidate_async._output import print_json
+from carevalidate_async._voice import Voice, show_summary, summary_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carevalidate_async._rejects import Rejects
+    from carevalidate_async._rows import RowReader
+    from carevalidate_async.journal import Journal
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@takes(*HOST, ENVIRONMENT)
+@click.option("--journal", type=click.Path(dir_okay=False), help="Default: beside FILE.")
+@click.option("--concurrency", type=click.IntRange(1, 1000), default=64, show_default=True)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Asks begun per second at most; retries inside a call are not counted.",
+)
+@click.option(
+    "--duplicates",
+    type=click.Choice(["refuse", "once", "each"]),
+    default="refuse",
+    show_default=True,
+    help="Rows that are equal in every field: refuse the later ones (exit status 1), send them "
+    "once, or send each under a key of its own.",
+)
+@click.option("--rejects", type=click.Path(dir_okay=False), help="Write rows to be corrected here.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Default: looked up.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, and send nothing.")
+@takes(*PATIENCE, JSON)
+@command
+def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
+    """
+    Confirm the payments in FILE, CSV or JSON Lines, - for standard input.
+
+    Columns: case_id, amount, payment_date, valid_until, status, and optionally email, phone_number,
+    decision_id, description, idempotency_key; also in camelCase. The same command again resumes:
+    what is on record is not sent again, all else is asked for again under its own key.
+
+    Exit status: 0 every row is on record; 1 some row is not; 2 nothing was sent, for the command,
+    its configuration or the file is wrong; 130 interrupted, the journal is intact.
+    """
+    from carevalidate_async._rows import FileError, FileFormat, RowReader
+
+    if options["rate"] is not None and math.isnan(options["rate"]):
+        raise click.UsageError("--rate must be a number above 0")
+    form = options["form"]
+    with _open(file) as (stream, size):
+        try:
+            reader = RowReader(stream, FileFormat(form) if form else None)
+        except FileError as error:
+            raise StopError(f"{file}: {error}") from None
+        except OSError as error:
+            raise StopError(f"{file}: {error.strerror}") from None
+        return asyncio.run(_confirm(file, size, reader, options))
+
+
+@contextlib.contextmanager
+def _open(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    if file == "-":
+        # Not sys.stdin, which a thread that waits for input would keep from closing at the end.
+        try:
+            stream = open(0, "rb", closefd=False)  # noqa: SIM115
+        except OSError as error:
+            raise StopError(f"standard input: {error.strerror}") from None
+        yield stream, None
+        return
+    try:
+        stream = open(file, "rb")  # noqa: PTH123, SIM115
+    except OSError as error:
+        raise StopError(f"{file}: {error.strerror}") from None
+    with stream:
+        status = os.fstat(stream.fileno())
+        yield stream, status.st_size or None
+
+
+async def _confirm(file: str, size: int | None, reader: RowReader, options: Options) -> int:
+    from carevalidate_async._progress import show
+    from carevalidate_async._run import FileRun
+    from carevalidate_async.journal import Duplicates
+
+    dry_run = options["dry_run"]
+    duplicates = Duplicates(options["duplicates"])
+    async with contextlib.AsyncExitStack() as stack:
+        # In this order: what can be wrong is found before anything is made or sent.
+        target = _target(options)
+        path = _journal_path(file, target, options)
+        rejects_path = None if dry_run else options["rejects"]
+        _check_paths(FILE=file, journal=path, rejects=rejects_path)
+        client = None if dry_run else await open_care(stack, options)
+        journal = await _journal(stack, path, target, rehearse=dry_run)
+        rejects = _rejects(stack, rejects_path, reader, with_keys=duplicates is Duplicates.EACH)
+        display = show(sys.stderr)
+        voice = Voice(display, results=sys.stderr if options["as_json"] else sys.stdout)
+        run = FileRun(
+            reader,
+            client=client,
+            journal=journal,
+            watcher=voice,
+            size=size,
+            rejects=rejects,
+            duplicates=duplicates,
+            concurrency=options["concurrency"],
+            rate=options["rate"],
+        )
+        with signals(run.stop, voice.note), display:
+            if reader.header:
+                voice.ignored(reader)
+            summary = await (run.rehearse() if dry_run else run.run())
+            if not reader.header:
+                voice.ignored(reader)
+            voice.end()
+        trouble = None if rejects is None else _close(rejects)
+        if trouble is not None:
+            summary = attrs.evolve(summary, stopped_by=summary.stopped_by or trouble)
+    kept = None if dry_run else path
+    show_summary(summary, journal=kept, rejects=rejects_path)
+    if options["as_json"]:
+        print_json(summary_document(summary, kept))
+    return summary.exit_status
+
+
+def _target(options: Options) -> str:
+    """Return what the journal is bound to: the origin, or the word sandbox."""
+    from carevalidate_async._config import checked_origin
+    from carevalidate_async.carevalidate import origin_of
+
+    if options["sandbox"]:
+        return "sandbox"
+    origin = origin_of(options["environment"], options["base_url"])
+    return checked_origin(origin, allow_insecure=False)
+
+
+def _journal_path(file: str, target: str, options: Options) -> str:
+    from carevalidate_async.carevalidate import ORIGINS
+
+    if options["journal"]:
+        return str(options["journal"])
+    name = next((name for name, origin in ORIGINS.items() if origin == target), None)
+    label = name or re.sub(r"[^A-Za-z0-9.]+", "-", target.partition("://")[2] or target)
+    path = f"{'stdin' if file == '-' else file}.{label}.journal"
+    if not options["sandbox"]:
+        return path
+    # A rehearsal starts clean each time; its sandbox forgets everything too.
+    folder = "" if options["dry_run"] else tempfile.mkdtemp(prefix="carevalidate-")
+    return os.path.join(folder, os.path.basename(path)) if folder else ""  # noqa: PTH118, PTH119
+
+
+def _check_paths(**paths: str | None) -> None:
+    """Refuse two names for one file: one of them would be overwritten."""
+    seen: dict[str, str] = {}
+    for name, path in paths.items():
+        if path and path != "-":
+            first = seen.setdefault(os.path.realpath(path), name)
+            if first != name:
+                raise StopError(f"{name} and {first} are the same file: {path}")
+
+
+async def _journal(
+    stack: contextlib.AsyncExitStack, path: str, target: str, *, rehearse: bool
+) -> Journal:
+    from carevalidate_async.journal import Journal, JournalError
+
+    try:
+        return await stack.enter_async_context(Journal(path, target=target, rehearse=rehearse))
+    except JournalError as error:
+        raise StopError(str(error)) from None
+
+
+def _rejects(
+    stack: contextlib.AsyncExitStack, path: str | None, reader: RowReader, *, with_keys: bool
+) -> Rejects | None:
+    from carevalidate_async._rejects import Rejects
+
+    if path is None:
+        return None
+    try:
+        rejects = Rejects(path, reader, with_keys=with_keys)
+    except OSError as error:
+        raise StopError(f"{path}: {error.strerror}") from None
+    stack.callback(_close, rejects)
+    return rejects
+
+
+def _close(rejects: Rejects) -> str | None:
+    """Close the rejects file; return why it is not whole, None where it is."""
+    try:
+        rejects.close()
+    except OSError as error:
+        return f"the rejects file is not whole: {error}"
+    return None

@@ -1,0 +1,47 @@
+"""What a command prints: output that cannot be written changes nothing about what was done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def say(text: str, stream: TextIO | None) -> bool:
+    """
+    Write *text* and a line's end to *stream*, None being a closed one; tell whether it got there.
+
+    That nobody can read how a command went (a full disk, a pipe whose reader left) changes neither
+    what it did nor its exit status.
+    """
+    if stream is None:
+        return False
+    try:
+        try:
+            click.echo(text, file=stream)
+        except UnicodeEncodeError:
+            click.echo(text.encode("ascii", "backslashreplace"), file=stream)
+    except OSError as error:
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            say(f"Error: standard output cannot be written: {error.strerror}", sys.stderr)
+        # What is left in its buffer must not fail again when Python ends.
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), stream.fileno())
+        return False
+    return True
+
+
+def print_json(document: Mapping[str, object]) -> bool:
+    """Print *document* to standard output, in one line of ASCII; tell whether it got there."""
+    from carevalidate_async._codec import encode
+
+    text = encode(document).decode()
+    return say(re.sub("[^\0-\x7f]", lambda found: json.dumps(found[0])[1:-1], text), sys.stdout)

@@ -1,0 +1,116 @@
+"""What the command ``confirm`` says: while it runs, and at its end."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import attrs
+import click
+
+from carevalidate_async._output import say
+
+if TYPE_CHECKING:
+    from carevalidate_async._counts import Summary
+    from carevalidate_async._progress import Display
+    from carevalidate_async._rows import RowReader
+    from carevalidate_async.models import PaymentConfirmation
+
+SHOWN_PROBLEMS = 20
+"""Rows that are named one by one; the rest are counted."""
+
+
+class Voice:
+    """
+    Says what a run does; a `carevalidate_async._counts.Watcher`.
+
+    Args:
+        display: For everything but results.
+
+        results: Where a rehearsal's results go.
+    """
+
+    def __init__(self, display: Display, *, results: TextIO | None) -> None:
+        self._display = display
+        self._results = results
+        self._problems = 0
+
+    def progress(self, *, done: int, total: int | None, failed: int) -> None:
+        """Show how far the run is."""
+        self._display.update(done=done, total=total, failed=failed)
+
+    def problem(self, line: int, text: str) -> None:
+        """Name a row that needs another look, or only count it after the first ones."""
+        self._problems += 1
+        if self._problems <= SHOWN_PROBLEMS:
+            self._display.say(f"line {line}: {text}")
+
+    def would_send(self, line: int, key: str, payment: PaymentConfirmation) -> None:
+        """Print what a run would send."""
+        what = f"would send {payment.status} {payment.amount} USD under {key}"
+        say(f"dry run: line {line}: {what}", self._results)
+
+    def note(self, text: str) -> None:
+        """Say something about the run as a whole."""
+        self._display.say(text)
+
+    def ignored(self, reader: RowReader) -> None:
+        """Say which columns were ignored."""
+        if reader.ignored:
+            self.note(f"Ignored, since no field is called so: {', '.join(reader.ignored)}")
+
+    def end(self) -> None:
+        """Say how many rows were not named."""
+        if self._problems > SHOWN_PROBLEMS:
+            self.note(f"... and {self._problems - SHOWN_PROBLEMS:,} more rows that need a look")
+
+
+def show_summary(summary: Summary, *, journal: str | None, rejects: str | None) -> None:
+    """
+    Print how a run went and what to do next.
+
+    Args:
+        summary: Of the run.
+
+        journal: Where it is, None for a rehearsal.
+
+        rejects: Where rows to be corrected went, None for nowhere.
+    """
+    from carevalidate_async._progress import summary_lines
+    from carevalidate_async.journal import Duplicates
+
+    counts = attrs.asdict(summary.counts)
+    once = summary.duplicates is Duplicates.ONCE
+    lines = summary_lines(
+        counts,
+        elapsed=summary.elapsed,
+        settled_duplicates=once,
+        rehearsal=summary.rehearsal,
+    )
+    if rejects is not None and summary.counts.rejectable:
+        lines.append(f"Rows to be corrected: {_readable(rejects)}")
+    if journal is not None:
+        lines.append(f"Journal: {_readable(journal)}")
+    if summary.interrupted:
+        lines.append("Interrupted: the rest of the file was not read; the same command resumes.")
+    if summary.rehearsal:
+        lines.append("dry run: nothing was sent")
+    say("\n".join(lines), sys.stdout)
+    if summary.stopped_by is not None:
+        say(f"Error: {summary.stopped_by}", sys.stderr)
+
+
+def summary_document(summary: Summary, journal: str | None) -> dict[str, object]:
+    """Return how a run went as one JSON object."""
+    rows = summary.counts.rows
+    return {
+        **attrs.asdict(summary.counts),
+        "elapsed_s": round(summary.elapsed, 3),
+        "rows_per_s": round(rows / summary.elapsed, 1) if summary.elapsed > 0 else 0.0,
+        "journal": None if journal is None else _readable(journal),
+    }
+
+
+def _readable(path: str) -> str:
+    # A name may hold bytes that are no text.
+    return click.format_filename(path)

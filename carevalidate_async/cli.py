@@ -1,0 +1,89 @@
+"""
+The command line: the group, and the sandbox.
+
+Only click is imported at once, so that ``--help`` is fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+
+import click
+
+from carevalidate_async import _single_commands
+from carevalidate_async._command import StopError, command, signals
+from carevalidate_async._confirm import confirm
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="carevalidate-async")
+def cli() -> None:
+    """
+    Confirm payments at CareValidate, each exactly once.
+
+    The API key is read from CAREVALIDATE_API_KEY, planocore's token from PLANOCORE_TOKEN.
+    """
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: any free one.")
+@click.option("--api-key", default="test", show_default=True, help="The key that it takes.")
+@click.option("--token", default="test", show_default=True, help="planocore's token.")
+@click.option(
+    "--fault-rate",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Probability of each fault that there is.",
+)
+@click.option(
+    "--hang-seconds",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="How long a hang lasts before the connection is reset.",
+)
+@click.option("--seed", type=int, help="Makes chance the same each time.")
+@command
+def sandbox(  # noqa: PLR0917 - click passes them by name
+    port: int, api_key: str, token: str, fault_rate: float, hang_seconds: float, seed: int | None
+) -> int:
+    """Run a stand-in of both vendors on this machine, until interrupted."""
+    from carevalidate_async.sandbox import Sandbox
+
+    async def serve() -> None:
+        server = Sandbox(
+            api_key=api_key,
+            token=token,
+            port=port,
+            fault_rate=fault_rate,
+            hang_seconds=hang_seconds,
+            seed=seed,
+            keep_requests=1,
+        )
+        ended = asyncio.Event()
+        async with server:
+            with signals(ended.set):
+                click.echo(server.url)
+                click.echo(f"Confirm with: CAREVALIDATE_API_KEY={shlex.quote(api_key)} ", nl=False)
+                click.echo(f"carevalidate confirm FILE --base-url {server.url}")
+                click.echo(f"From Python: CareValidate({api_key!r}, base_url={server.url!r})")
+                click.echo(f"What it does: {server.url}/openapi.json")
+                await ended.wait()
+            click.echo(f"{server.received} requests, {len(server.payments)} payments on record")
+
+    try:
+        asyncio.run(serve())
+    except (OSError, ValueError) as error:
+        raise StopError(str(getattr(error, "strerror", None) or error)) from None
+    return 0
+
+
+for _command in (
+    confirm,
+    _single_commands.intent,
+    _single_commands.case_payment,
+    _single_commands.update_user,
+    _single_commands.update_payment_method,
+):
+    cli.add_command(_command)

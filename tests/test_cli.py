@@ -1,0 +1,877 @@
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import pathlib
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import termios
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from carevalidate_async import _progress, _voice, cli
+from carevalidate_async.sandbox import Fault, Sandbox
+from cli_support import HEADER, good, running_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+KEYS = [
+    *("rows", "confirmed", "already_recorded", "rejected", "invalid", "duplicates", "unknown"),
+    *("not_sent", "attempts", "elapsed_s", "rows_per_s", "journal"),
+]
+
+
+@pytest.fixture
+def served() -> Iterator[Sandbox]:
+    with running_sandbox(api_key="test") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """The key of the sandbox, and a folder where nothing is yet."""
+    monkeypatch.setenv("CAREVALIDATE_API_KEY", "test")
+    monkeypatch.delenv("CAREVALIDATE_BASE_URL", raising=False)
+    monkeypatch.delenv("CAREVALIDATE_ENVIRONMENT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    # Wherever a default goes wrong, no vendor is at the other end.
+    for name in ("production", "staging"):
+        monkeypatch.setitem(_origins(), name, f"https://{name}.invalid")
+
+
+def _origins() -> dict[str, str]:
+    from carevalidate_async import carevalidate  # noqa: PLC0415
+
+    assert isinstance(carevalidate.ORIGINS, dict)
+    return carevalidate.ORIGINS
+
+
+def confirm(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli.cli, ["confirm", *arguments], input=stdin)
+
+
+def document(result: Result) -> dict[str, Any]:
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert isinstance(found, dict)
+    return found
+
+
+def payments(*rows: str, name: str = "payments.csv", header: str = HEADER) -> str:
+    path = pathlib.Path(name)
+    path.write_text(header + "".join(rows))
+    return name
+
+
+def listing() -> list[str]:
+    return sorted(path.name for path in pathlib.Path().iterdir())
+
+
+class TestConfirm:
+    def test_the_examples_are_confirmed(self) -> None:
+        """
+        The shipped payments go through the embedded sandbox with nothing to set up.
+        """
+        result = confirm(str(EXAMPLES / "payments.csv"), "--sandbox", "--json")
+        found = document(result)
+
+        assert 0 == result.exit_code
+        assert KEYS == list(found)
+        assert 520 == found["rows"] == found["confirmed"]
+        assert found["journal"].endswith("payments.csv.sandbox.journal")
+        assert pathlib.Path(found["journal"]).exists()
+        assert "520 of 520 rows" in result.stderr
+
+    def test_the_example_with_mistakes_names_each(self) -> None:
+        """
+        Each bad row of the shipped example has a reason of its own, and the good ones go through.
+        """
+        result = confirm(
+            str(EXAMPLES / "payments-with-mistakes.csv"), "--sandbox", "--rejects", "r.csv"
+        )
+        reasons = [
+            line.split(": ", 1)[1] for line in result.stderr.splitlines() if line[:4] == "line"
+        ]
+
+        assert 1 == result.exit_code
+        assert len(reasons) == len(set(reasons))
+        assert re.search(r"confirmed +7\n +invalid +20\n +duplicates +1\n", result.stdout)
+        assert 22 == len(pathlib.Path("r.csv").read_text().splitlines())
+        assert "Rows to be corrected: r.csv" in result.stdout
+
+    def test_the_same_command_again_resumes(self, served: Sandbox) -> None:
+        """
+        The journal lies beside the file under the target's name, and what is on record stays so.
+        """
+        served.script(*[Fault.HTML(status=400)] * 2)
+        file = payments(*map(good, range(6)))
+        first = confirm(file, "--base-url", served.url, "--json")
+        second = confirm(file, "--base-url", served.url, "--json")
+
+        assert (4, 2, 1) == (
+            document(first)["confirmed"],
+            document(first)["rejected"],
+            first.exit_code,
+        )
+        assert (6, 2, 0) == (
+            document(second)["confirmed"],
+            document(second)["attempts"],
+            second.exit_code,
+        )
+        assert 6 == len(served.payments)
+        label = served.url.removeprefix("http://").replace(":", "-")
+        assert f"payments.csv.{label}.journal" == document(second)["journal"]
+
+    def test_json_is_the_last_line_and_everything_adds_up(self, served: Sandbox) -> None:
+        """
+        One object with the documented names, in which every row is counted once.
+        """
+        file = payments(good(1), good(1), "case-2,-1,2026-01-05,2026-02-05,PAID\n", good(3))
+        result = confirm(file, "--base-url", served.url, "--json", "--journal", "j")
+        found = document(result)
+
+        assert KEYS == list(found)
+        assert found["rows"] == sum(found[name] for name in KEYS[1:8])
+        assert {"rows": 4, "confirmed": 2, "invalid": 1, "duplicates": 1, "attempts": 2} == {
+            name: found[name] for name in ("rows", "confirmed", "invalid", "duplicates", "attempts")
+        }
+        assert "j" == found["journal"]
+
+    def test_a_summary_for_people_says_what_to_do_next(self, served: Sandbox) -> None:
+        """
+        Without --json each kind of leftover has its advice on standard output.
+        """
+        file = payments(good(1), good(1), "x,y\n")
+        result = confirm(file, "--base-url", served.url)
+
+        assert "What to do next:" in result.stdout
+        assert "invalid: refused here" in result.stdout
+        assert "--duplicates once if" in result.stdout
+        assert "Journal: payments.csv." in result.stdout
+
+    def test_wanted_duplicates_need_no_advice(self, served: Sandbox) -> None:
+        """
+        With --duplicates once the run is a success and says nothing more.
+        """
+        file = payments(good(1), good(1))
+        result = confirm(file, "--base-url", served.url, "--duplicates", "once")
+
+        assert 0 == result.exit_code
+        assert "What to do next" not in result.stdout
+
+    def test_standard_input_may_be_json_lines(self, served: Sandbox) -> None:
+        """
+        - reads standard input, tells the format by itself, and keeps its journal in this folder.
+        """
+        row = (
+            '{"caseId": "c", "amount": 1.10, "paymentDate": "2026-01-05", "extra": 1,'
+            ' "validUntil": "2026-02-05", "status": "PAID"}\n'
+        )
+        result = subprocess.run(
+            [sys.executable, "-m", "carevalidate_async", "confirm", "-", "--base-url", served.url],
+            input=row,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert 0 == result.returncode
+        assert b'"amount":1.10' in served.bodies[0]
+        assert "Ignored, since no field is called so: extra" in result.stderr
+        assert re.search(r"Journal: stdin\.127.0.0.1-\d+\.journal", result.stdout)
+
+    def test_extra_columns_are_told_once(self, served: Sandbox) -> None:
+        """
+        A column that no field has is ignored with one warning.
+        """
+        file = payments(good(1).replace("\n", ",x\n"), header=HEADER.replace("\n", ",note\n"))
+        result = confirm(file, "--base-url", served.url)
+
+        assert 0 == result.exit_code
+        assert 1 == result.stderr.count("note")
+
+    def test_many_problems_are_counted_not_listed(self, served: Sandbox) -> None:
+        """
+        A file of nothing but bad rows does not flood the terminal.
+        """
+        result = confirm(payments(*["x,y\n"] * 30), "--base-url", served.url)
+
+        assert _voice.SHOWN_PROBLEMS == result.stderr.count("too few cells")
+        assert "... and 10 more rows" in result.stderr
+
+    def test_no_personal_data_is_shown(self, served: Sandbox) -> None:
+        """
+        Neither messages nor the summary repeat what a row says of a person.
+        """
+        served.script(Fault.HTML(status=400, body="no someone@example.com"))
+        header = HEADER.replace("\n", ",email,phone_number,description\n")
+        tail = ",someone@example.com,+15550100200,private\n"
+        file = payments(
+            good(1).replace("\n", tail),
+            good(2).replace(".50", ".509").replace("\n", tail),
+            header=header,
+        )
+        result = confirm(file, "--base-url", served.url)
+
+        assert 1 == result.exit_code
+        for text in ("someone", "0100200", "private"):
+            assert text not in result.output
+            assert text.encode() not in next(pathlib.Path().glob("*.journal")).read_bytes()
+
+    def test_options_reach_the_client(self, served: Sandbox) -> None:
+        """
+        Timeouts, deadlines, attempts, rate and concurrency are the run's own.
+        """
+        served.script(Fault.HANG, Fault.REFUSE, Fault.REFUSE)
+        began = time.monotonic()
+        result = confirm(
+            payments(good(1)),
+            *("--base-url", served.url, "--attempt-timeout", "0.1", "--deadline", "3", "--json"),
+            *("--max-attempts", "1", "--rate", "50", "--concurrency", "2", "--format", "csv"),
+        )
+
+        assert 0 == result.exit_code
+        assert 4 == document(result)["attempts"] == served.received
+        assert 10 > time.monotonic() - began
+
+    def test_a_refused_key_is_a_wrong_configuration(self, served: Sandbox) -> None:
+        """
+        With a key that the vendor refuses, nothing is sent and the exit status is 2.
+        """
+        result = CliRunner(env={"CAREVALIDATE_API_KEY": "wrong"}).invoke(
+            cli.cli, ["confirm", payments(good(1), good(2)), "--base-url", served.url, "--json"]
+        )
+
+        assert 2 == result.exit_code
+        assert 2 == document(result)["not_sent"]
+        assert "Error: the vendor refuses the API key (401 AuthenticationError)" in result.stderr
+        assert "not sent: not on record" in result.stdout
+
+
+class TestDryRun:
+    def test_each_row_says_what_would_be_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        A rehearsal needs no key, sends nothing, keeps nothing, and says so.
+        """
+        monkeypatch.delenv("CAREVALIDATE_API_KEY")
+        file = payments(good(1), good(2))
+        result = confirm(file, "--environment", "staging", "--dry-run", "--rejects", "r")
+
+        assert 0 == result.exit_code
+        assert re.search(
+            r"^dry run: line 2: would send PAID 1.50 USD under cv1-[0-9a-f]{40}$",
+            result.stdout,
+            re.MULTILINE,
+        )
+        assert "dry run: nothing was sent" == result.stdout.splitlines()[-1]
+        assert re.search(r"would be sent +2\n", result.stdout)
+        assert "What to do next" not in result.stdout
+        assert ["payments.csv"] == listing()
+
+    def test_what_would_fail_is_a_failure(self) -> None:
+        """
+        A rehearsal's exit status says whether any row needs a person.
+        """
+        result = confirm(payments(good(1), "x,y\n"), "--sandbox", "--dry-run")
+
+        assert 1 == result.exit_code
+        assert "invalid: refused here" in result.stdout
+
+    def test_with_json_the_object_is_still_the_last_line(self) -> None:
+        """
+        The lines by row then go to standard error.
+        """
+        result = confirm(payments(good(1)), "--sandbox", "--dry-run", "--json")
+        found = document(result)
+
+        assert (1, None) == (found["not_sent"], found["journal"])
+        assert "would send" not in result.stdout
+        assert "would send" in result.stderr
+
+
+class TestRefused:
+    """Exit status 2: the command or its configuration is wrong, and nothing was sent."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["absent.csv"], "does not exist"),
+            (["."], "is a directory"),
+            (["payments.csv", "--sandbox", "--environment", "staging"], "give one of"),
+            (["payments.csv", "--concurrency", "0"], "0 is not in the range"),
+            (["payments.csv", "--rate", "0"], "0.0 is not in the range"),
+            (["payments.csv", "--rate", "nan"], "--rate must be a number"),
+            (["payments.csv", "--sandbox", "--rejects", "/dev/full"], "No space left on device"),
+            (["payments.csv", "--sandbox", "--journal", "/dev/null"], "not a regular file"),
+            (["/proc/self/mem", "--sandbox"], "/proc/self/mem: Input/output error"),
+            (["payments.csv", "--duplicates", "all"], "is not one of"),
+            (["payments.csv", "--base-url", "http://example.com"], "plain http"),
+            (["payments.csv", "--base-url", "nonsense"], "absolute"),
+            (["payments.csv", "--sandbox", "--journal", "payments.csv"], "the same file"),
+            (["payments.csv", "--sandbox", "--rejects", "./payments.csv"], "the same file"),
+            (["payments.csv", "--sandbox", "--rejects", "r", "--journal", "r"], "the same file"),
+            (["payments.csv", "--sandbox", "--journal", "no/j"], "No such file"),
+            (["payments.csv", "--sandbox", "--rejects", "no/r"], "No such file"),
+            (["payments.csv", "--sandbox", "--journal", "text"], "not a database"),
+            (["text", "--sandbox"], "columns are missing: case_id, amount, payment_date"),
+            (["empty", "--sandbox"], "it is empty"),
+        ],
+    )
+    def test_the_reason_is_one_line(self, arguments: list[str], message: str) -> None:
+        """
+        What is wrong is said in a line on standard error, and no journal is left behind.
+        """
+        payments(good(1))
+        pathlib.Path("text").write_text("just a text that is long enough for no database\n" * 9)
+        pathlib.Path("empty").touch()
+        result = confirm(*arguments)
+
+        assert 2 == result.exit_code
+        assert message in result.stderr
+        assert "Traceback" not in result.output
+        assert {"payments.csv", "text", "empty"} >= set(listing())
+
+    def test_a_missing_key_is_found_before_anything_is_made(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Without a key in the environment there is no run and no journal.
+        """
+        monkeypatch.delenv("CAREVALIDATE_API_KEY")
+        result = confirm(payments(good(1)), "--environment", "staging")
+
+        assert 2 == result.exit_code
+        assert "CAREVALIDATE_API_KEY" in result.stderr
+        assert ["payments.csv"] == listing()
+
+    def test_a_wrong_environment_variable_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        An environment that does not exist is a wrong configuration.
+        """
+        monkeypatch.setenv("CAREVALIDATE_ENVIRONMENT", "test")
+        result = confirm(payments(good(1)))
+
+        assert 2 == result.exit_code
+        assert "environment must be one of" in result.stderr
+
+    def test_a_journal_of_another_target_is_refused(self, served: Sandbox) -> None:
+        """
+        A journal made with the sandbox is not believed about staging.
+        """
+        confirm(payments(good(1)), "--sandbox", "--journal", "j")
+        result = confirm(payments(good(1)), "--environment", "staging", "--journal", "j")
+
+        assert 2 == result.exit_code
+        assert "belongs to sandbox" in result.stderr
+
+    def test_a_file_that_cannot_be_opened_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        A file that vanishes between two looks is no traceback.
+        """
+        payments(good(1))
+
+        def fail(*_: object, **__: object) -> None:
+            raise FileNotFoundError(2, "No such file or directory")
+
+        monkeypatch.setattr("builtins.open", fail)
+        result = confirm("payments.csv", "--sandbox")
+        monkeypatch.undo()
+
+        assert 2 == result.exit_code
+        assert "payments.csv: No such file" in result.stderr
+
+
+class TestTargets:
+    @pytest.mark.parametrize(
+        ("variables", "arguments", "journal"),
+        [
+            ({}, [], "payments.csv.production.journal"),
+            ({"CAREVALIDATE_ENVIRONMENT": "staging"}, [], "payments.csv.staging.journal"),
+            ({}, ["--environment", "staging"], "payments.csv.staging.journal"),
+            ({"CAREVALIDATE_BASE_URL": "http://[::1]:9"}, [], "payments.csv.-1-9.journal"),
+        ],
+    )
+    def test_the_journals_name_tells_the_target(
+        self,
+        variables: dict[str, str],
+        arguments: list[str],
+        journal: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """
+        The target comes from the option, the variables, or is production; its name is the file's.
+        """
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        file = payments()
+        result = confirm(file, *arguments, "--json")
+
+        assert 0 == result.exit_code
+        assert 0 == document(result)["rows"]
+        assert journal == document(result)["journal"]
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
+    return subprocess.Popen(
+        [sys.executable, "-m", "carevalidate_async", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def wait_for(condition: Any, seconds: float = 20.0) -> None:  # noqa: ANN401
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def unread(pipe: IO[str] | None) -> int:
+    """Return how many bytes of what was written to *pipe* nobody has taken yet."""
+    assert pipe is not None
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_stop_finishes_what_is_in_flight(self, served: Sandbox, number: int) -> None:
+        """
+        Exit status 130, a journal that knows every answer, and a next run that sends the rest.
+        """
+        served.script(*[Fault.DELAY(seconds=0.2)] * 1000)
+        file = payments(*map(good, range(300)))
+        run = start("confirm", file, "--base-url", served.url, "--concurrency", "8", "--json")
+        wait_for(lambda: served.received >= 16)
+        run.send_signal(number)
+        out, err = run.communicate(timeout=20)
+        found = json.loads(out.splitlines()[-1])
+        recorded = len(served.payments)
+        served.reset()
+        again = confirm(file, "--base-url", served.url, "--json")
+
+        assert 130 == run.returncode
+        assert recorded == found["confirmed"]
+        assert 0 == found["unknown"]
+        assert "Stopping" in err
+        assert "Interrupted: the rest of the file was not read" in out
+        assert 0 == again.exit_code
+        assert 300 - recorded == len(served.payments)
+
+    def test_a_second_signal_does_not_wait(self, served: Sandbox) -> None:
+        """
+        Payments whose answer nobody waits for are unknown, and asked for by the next run.
+        """
+        served.script(*[Fault.HANG_AFTER] * 4)
+        file = payments(*map(good, range(4)))
+        run = start("confirm", file, "--base-url", served.url, "--json")
+        wait_for(lambda: len(served.payments) >= 4)
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=20)
+        again = confirm(file, "--base-url", served.url, "--json")
+
+        assert 130 == run.returncode
+        assert 4 == json.loads(out.splitlines()[-1])["unknown"]
+        assert (0, 4) == (again.exit_code, document(again)["already_recorded"])
+        assert 4 == len(served.payments)
+
+    def test_a_silent_pipe_is_no_obstacle(self, served: Sandbox) -> None:
+        """
+        A row that came through a pipe is sent at once, and a stop does not wait for the next one.
+        """
+        run = start("confirm", "-", "--base-url", served.url, "--json", stdin=subprocess.PIPE)
+        assert run.stdin is not None
+        run.stdin.write(HEADER + good(1))
+        run.stdin.flush()
+        wait_for(lambda: len(served.payments) == 1)
+        run.send_signal(signal.SIGINT)
+        assert 130 == run.wait(timeout=20)
+        out, err = run.communicate()
+
+        assert 1 == json.loads(out.splitlines()[-1])["confirmed"]
+        assert "Fatal" not in err
+
+    def test_a_stop_before_the_first_row_is_130_too(self) -> None:
+        """
+        Waiting for a header that never comes can be interrupted.
+        """
+        run = start("confirm", "-", "--sandbox", stdin=subprocess.PIPE)
+        assert run.stdin is not None
+        run.stdin.write("case_id")
+        run.stdin.flush()
+        wait_for(lambda: 0 == unread(run.stdin))
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=20)
+
+        assert 130 == run.returncode
+        assert "Traceback" not in err
+
+    def test_a_run_that_was_killed_resumes(self, served: Sandbox) -> None:
+        """
+        After kill -9 the same command puts each payment on record exactly once.
+        """
+        served.script(*[Fault.DELAY(seconds=0.05)] * 100)
+        file = payments(*map(good, range(200)))
+        run = start("confirm", file, "--base-url", served.url, "--concurrency", "8")
+        wait_for(lambda: served.received >= 40)
+        run.kill()
+        run.communicate()
+        again = confirm(file, "--base-url", served.url, "--json")
+
+        assert 0 == again.exit_code
+        assert 200 == document(again)["rows"]
+        assert 200 == len({payment.case_id for payment in served.payments}) == len(served.payments)
+
+    def test_a_second_run_on_the_journal_is_refused(self, served: Sandbox) -> None:
+        """
+        While a run is at work, the same command says so and sends nothing.
+        """
+        served.script(Fault.HANG)
+        file = payments(good(1))
+        run = start("confirm", file, "--base-url", served.url)
+        wait_for(lambda: served.received == 1)
+        second = confirm(file, "--base-url", served.url)
+        run.kill()
+        run.communicate()
+
+        assert 2 == second.exit_code
+        assert "another run is at work" in second.stderr
+        assert 1 == served.received
+
+
+def run_with(redirections: str, *arguments: str, **variables: str) -> Any:  # noqa: ANN401
+    """Run the command in a shell that redirects its streams."""
+    command = f'exec "$@" {redirections}'
+    return subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-m", "carevalidate_async", *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, **variables},
+        timeout=60,
+    )
+
+
+class TestStreams:
+    """What nobody can read changes neither what a run does nor its exit status."""
+
+    @pytest.mark.parametrize(
+        "redirections",
+        [">/dev/full", "2>/dev/full", ">/dev/full 2>&1", ">&-", "2>&-", "<&- >&- 2>&-"],
+    )
+    @pytest.mark.parametrize("arguments", [[], ["--json"]])
+    def test_a_run_ends_as_ever(
+        self, served: Sandbox, redirections: str, arguments: list[str]
+    ) -> None:
+        """
+        Every row is on record, so the exit status is 0, whatever became of the summary.
+        """
+        file = payments(good(1), good(2))
+        result = run_with(redirections, "confirm", file, "--base-url", served.url, *arguments)
+
+        assert 0 == result.returncode
+        assert 2 == len(served.payments)
+        assert "Traceback" not in result.stderr
+        assert (">/dev/full" == redirections) is ("output cannot be written" in result.stderr)
+
+    def test_a_reader_that_left_ends_nothing(self, served: Sandbox) -> None:
+        """
+        A pipe to ``head`` breaks neither a run nor a rehearsal.
+        """
+        file = payments(*map(good, range(3000)))
+        for more in (["--base-url", served.url], ["--sandbox", "--dry-run"]):
+            read, write = os.pipe()
+            os.close(read)
+            run = subprocess.run(
+                [sys.executable, "-m", "carevalidate_async", "confirm", file, *more],
+                stdout=write,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            os.close(write)
+
+            assert 0 == run.returncode
+            assert "3,000 of 3,000 rows" in run.stderr
+            assert "rror" not in run.stderr
+
+    def test_a_closed_standard_input_is_named(self) -> None:
+        """
+        Where there is no standard input, - is a wrong configuration.
+        """
+        result = run_with("<&-", "confirm", "-", "--sandbox")
+
+        assert 2 == result.returncode
+        assert "Error: standard input: Bad file descriptor\n" == result.stderr
+
+    @pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+    def test_a_name_that_is_no_text_is_shown_as_well_as_it_can(self, encoding: str) -> None:
+        """
+        A file name in another encoding does not break the summary.
+        """
+        name = os.fsdecode(b"caf\xe9-") + "\u20ac.csv"
+        payments(good(1), name=name)
+        result = run_with(
+            "", "confirm", name, "--sandbox", "--json", PYTHONIOENCODING=encoding, PYTHONUTF8="1"
+        )
+        found = json.loads(result.stdout.splitlines()[-1])
+
+        assert 0 == result.returncode
+        assert 1 == found["confirmed"]
+        assert "caf\ufffd-\u20ac.csv" in found["journal"]
+
+    def test_a_rejects_file_that_breaks_ends_the_run_with_its_counts(
+        self, served: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Rows that cannot be written for a person are told as trouble, not as a traceback.
+        """
+        from carevalidate_async._rejects import Rejects  # noqa: PLC0415
+
+        monkeypatch.setattr(Rejects, "flush", lambda _: None)
+        file = payments('{"case_id": ""}\n', name="payments.jsonl", header="")
+        result = confirm(file, "--base-url", served.url, "--rejects", "/dev/full", "--json")
+
+        assert 1 == result.exit_code
+        assert 1 == document(result)["invalid"]
+        assert (
+            "Error: the rejects file is not whole: [Errno 28] No space left on device: '/dev/full'"
+            in result.stderr
+        )
+
+
+class TestSandbox:
+    def test_it_runs_until_it_is_interrupted(self) -> None:
+        """
+        Its URL is the first line, it serves at once, and an interrupt ends it well.
+        """
+        server = start("sandbox", "--api-key", "it's", "--seed", "1")
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        how = server.stdout.readline()
+        result = CliRunner(env={"CAREVALIDATE_API_KEY": "it's"}).invoke(
+            cli.cli, ["confirm", payments(good(1)), "--base-url", url]
+        )
+        server.send_signal(signal.SIGINT)
+        out, _ = server.communicate(timeout=20)
+
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+        assert (
+            f"""CAREVALIDATE_API_KEY='it'"'"'s' carevalidate confirm FILE --base-url {url}""" in how
+        )
+        assert 0 == result.exit_code
+        assert "1 requests, 1 payments on record" in out
+        assert 0 == server.returncode
+
+    def test_a_port_that_is_taken_is_named(self, served: Sandbox) -> None:
+        """
+        A sandbox that cannot listen says where.
+        """
+        port = served.url.rpartition(":")[2]
+        result = CliRunner().invoke(cli.cli, ["sandbox", "--port", port])
+
+        assert 2 == result.exit_code
+        assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+
+
+class TestCommand:
+    def test_help_is_fast_and_names_every_command(self) -> None:
+        """
+        Help imports neither aiohttp.web, rich nor the journal.
+        """
+        code = (
+            "import sys\n"
+            "from carevalidate_async.__main__ import main\n"
+            "sys.argv = ['carevalidate', '--help']\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
+            "slow = {'aiohttp.web', 'rich', 'carevalidate_async.journal'}\n"
+            "print(sorted(slow & set(sys.modules)))\n"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+
+        for name in ("confirm", "sandbox", "intent", "case-payment", "update-user"):
+            assert re.search(rf"^  {name} ", result.stdout, re.MULTILINE)
+        assert "[]" == result.stdout.splitlines()[-1]
+
+    def test_without_the_extra_it_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """
+        Without click there is one line and exit status 2.
+        """
+        monkeypatch.setitem(sys.modules, "click", None)
+        monkeypatch.delitem(sys.modules, "carevalidate_async.cli")
+        monkeypatch.delattr("carevalidate_async.cli")
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("carevalidate_async", run_name="__main__")
+
+        assert 2 == ended.value.code
+        assert (
+            "The command line is an extra: pip install 'carevalidate-async[cli]'\n"
+            == capsys.readouterr().err
+        )
+
+    def test_an_interrupt_while_it_loads_is_130(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        Nothing has begun yet, and no traceback is shown.
+        """
+
+        class Interrupted:
+            def find_spec(self, name: str, *_: object) -> None:
+                if name == "carevalidate_async.cli":
+                    raise KeyboardInterrupt
+
+        monkeypatch.setattr("sys.meta_path", [Interrupted(), *sys.meta_path])
+        monkeypatch.delitem(sys.modules, "carevalidate_async.cli")
+        monkeypatch.delattr("carevalidate_async.cli")
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("carevalidate_async", run_name="__main__")
+
+        assert 130 == ended.value.code
+
+    def test_another_missing_module_is_not_mistaken_for_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Only click's absence leads to the hint.
+        """
+        monkeypatch.setitem(sys.modules, "carevalidate_async._confirm", None)
+        monkeypatch.delitem(sys.modules, "carevalidate_async.cli")
+        monkeypatch.delattr("carevalidate_async.cli")
+        with pytest.raises(ModuleNotFoundError, match="_confirm"):
+            runpy.run_module("carevalidate_async", run_name="__main__")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class TestDisplay:
+    def test_plain_lines_come_now_and_then(self) -> None:
+        """
+        Without a terminal there is a line each five seconds and one at the end.
+        """
+        now = 0.0
+        stream = io.StringIO()
+        display = _progress.Lines(stream, clock=lambda: now)
+        with display:
+            for now in (1.0, 4.9, 5.0, 6.0, 10.0):
+                display.update(done=int(now * 10), total=400_000, failed=2)
+
+        assert [
+            "50 of 400,000 rows · 10 rows/s · 2 failed · 11 h 06 min left",
+            "100 of 400,000 rows · 10 rows/s · 2 failed · 11 h 06 min left",
+            "100 of 400,000 rows · 10 rows/s · 2 failed · 11 h 06 min left",
+        ] == stream.getvalue().splitlines()
+
+    @pytest.mark.parametrize(
+        ("total", "left"),
+        [(None, ""), (10, ""), (100, " · 9 s left"), (1000, " · 1 min 39 s left")],
+    )
+    def test_the_time_left_is_told_when_it_is_known(self, total: int | None, left: str) -> None:
+        """
+        From the rate so far follows the time left; without a total there is none.
+        """
+        now = 0.0
+        stream = io.StringIO()
+        with _progress.Lines(stream, clock=lambda: now) as display:
+            now = 1.0
+            display.update(done=10, total=total, failed=0)
+
+        of = "" if total is None else f" of {total:,}"
+        assert f"10{of} rows · 10 rows/s · 0 failed{left}\n" == stream.getvalue()
+
+    def test_nothing_done_has_no_rate(self) -> None:
+        """
+        Before the clock moves there is nothing to divide by.
+        """
+        stream = io.StringIO()
+        with _progress.Lines(stream, clock=lambda: 0.0):
+            pass
+
+        assert "0 rows · 0 rows/s · 0 failed\n" == stream.getvalue()
+
+    def test_a_broken_stream_does_not_break_the_run(self) -> None:
+        """
+        A pipe that nobody reads any more is no reason to stop.
+        """
+
+        class Broken(io.StringIO):
+            def write(self, text: str) -> int:
+                raise BrokenPipeError
+
+        with _progress.Lines(Broken()) as display:
+            display.say("hello")
+
+    def test_a_terminal_gets_a_live_display(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        On a terminal the rows, the rate, the failures and the time left are shown live, and
+        messages stand above them as they are.
+        """
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "120")
+        stream = Terminal()
+        display = _progress.show(stream)
+        assert isinstance(display, _progress.Live)
+        with display:
+            display.say("[bold]a message[/bold]")
+            display.update(done=5, total=10, failed=1)
+
+        assert "[bold]a message[/bold]" in stream.getvalue()
+        assert "5 of 10 rows" in stream.getvalue()
+        assert "1 failed" in stream.getvalue()
+
+    def test_a_terminal_that_is_gone_does_not_break_the_run(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A window that is closed takes the display with it, and nothing else.
+        """
+
+        class Gone(Terminal):
+            def write(self, text: str) -> int:
+                raise OSError(5, "Input/output error")
+
+        monkeypatch.setenv("TERM", "xterm")
+        display = _progress.show(Gone())
+        assert isinstance(display, _progress.Live)
+        output = sys.stdout
+        with display:
+            display.say("a message")
+            display.update(done=5, total=10, failed=1)
+
+        assert output is sys.stdout
+
+    def test_a_dumb_terminal_gets_plain_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        A terminal that cannot move its cursor is served like none.
+        """
+        monkeypatch.setenv("TERM", "dumb")
+
+        assert isinstance(_progress.show(Terminal()), _progress.Lines)
+
+    def test_without_rich_there_are_plain_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        The live display is a comfort, not a need.
+        """
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+
+        assert isinstance(_progress.show(Terminal()), _progress.Lines)
