@@ -55,7 +55,7 @@ class Alarm:
         if type(error) is APIConnectionError and row.outcome is Outcome.NOT_SENT:
             self._out_of_reach += 1
             if self._out_of_reach >= self._patience:
-                self._ring(f"the vendor cannot be reached ({error.args[0]})")
+                self._ring(f"the vendor cannot be reached ({error.summary})")
         else:
             self._out_of_reach = 0
 

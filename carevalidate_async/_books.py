@@ -62,6 +62,8 @@ class Books:
     Attributes:
         counts: Where the rows are that have their place.
 
+        known: Rows among them that were on record from earlier runs.
+
     Args:
         journal: Open, and bound to the client's target.
 
@@ -84,6 +86,7 @@ class Books:
         tell: Callable[[int, str], None],
     ) -> None:
         self.counts = Counts()
+        self.known = 0
         self._journal = journal
         self._duplicates = duplicates
         self._rejects = rejects
@@ -167,6 +170,7 @@ class Books:
                 keyed = attrs.evolve(payment, idempotency_key=plan.key)
                 self._waiting.append(Planned(row=row, plan=plan, payment=keyed))
             case Verdict.ON_RECORD:
+                self.known += 1
                 self.counts.add(plan.state)
             case Verdict.CONFLICT:
                 reason = f"{before} used this key for another payment"
@@ -189,10 +193,10 @@ class Books:
         elif state is State.REJECTED:
             said = getattr(error, "message", None)
             key = item.plan.key if item.plan.nth else None
-            self._place(state, item.row, [Problem("", str(error))], said=said, key=key)
+            self._place(state, item.row, [Problem("", error.summary)], said=said, key=key)
         else:
             self.counts.add(state)
-            self._tell(item.row.line, f"{_title(state)}: {error}")
+            self._tell(item.row.line, f"{_title(state)}: {error.summary} (key {item.plan.key})")
 
     def _place(
         self,

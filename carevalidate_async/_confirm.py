@@ -40,8 +40,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @takes(*HOST, ENVIRONMENT)
-@click.option("--journal", type=click.Path(dir_okay=False), help="Default: beside FILE.")
-@click.option("--concurrency", type=click.IntRange(1, 1000), default=64, show_default=True)
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False),
+    help="What was sent, and what came of it. Default: beside FILE; with --sandbox, in a new "
+    "temporary folder.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=64,
+    show_default=True,
+    help="Payments in flight at once.",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
@@ -53,10 +64,20 @@ if TYPE_CHECKING:
     default="refuse",
     show_default=True,
     help="Rows that are equal in every field: refuse the later ones (exit status 1), send them "
-    "once, or send each under a key of its own.",
+    "once, or send each under a key of its own. Equal rows under one idempotency_key are sent once "
+    "in any case.",
 )
-@click.option("--rejects", type=click.Path(dir_okay=False), help="Write rows to be corrected here.")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Default: looked up.")
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False),
+    help="Write rows to be corrected here; an existing file is replaced.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    help="Default: told by the file's first character.",
+)
 @click.option("--dry-run", is_flag=True, help="Read and check everything, and send nothing.")
 @takes(*PATIENCE, JSON)
 @command
@@ -68,8 +89,9 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     decision_id, description, idempotency_key; also in camelCase. The same command again resumes:
     what is on record is not sent again, all else is asked for again under its own key.
 
-    Exit status: 0 every row is on record; 1 some row is not; 2 nothing was sent, for the command,
-    its configuration or the file is wrong; 130 interrupted, the journal is intact.
+    Exit status: 0 every row is on record, or with --dry-run could be sent; 1 some row is not; 2 the
+    command, its configuration or the file is wrong and nothing was sent, or the API key was refused
+    and nothing was recorded; 130 interrupted, the journal is intact.
     """
     from carevalidate_async._rows import FileError, FileFormat, RowReader
 

@@ -109,6 +109,8 @@ class Summary:
 
         duplicates: What was done with duplicates.
 
+        known: Rows that the journal had on record from earlier runs, and that were not sent.
+
         interrupted: Whether someone stopped the run; the rest of the file was then not read.
 
         stopped_by: What ended the run early, in one sentence; None where nothing did.
@@ -123,6 +125,7 @@ class Summary:
     counts: Counts
     elapsed: float
     duplicates: Duplicates
+    known: int = 0
     interrupted: bool = False
     stopped_by: str | None = None
     refused: bool = False

@@ -32,11 +32,19 @@ def say(text: str, stream: TextIO | None) -> bool:
     except OSError as error:
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
             say(f"Error: standard output cannot be written: {error.strerror}", sys.stderr)
-        # What is left in its buffer must not fail again when Python ends.
-        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-            os.dup2(nowhere.fileno(), stream.fileno())
+        mute(stream)
         return False
     return True
+
+
+def mute(stream: TextIO) -> None:
+    """
+    Send what is left in the buffer of a broken *stream*, and all that follows, nowhere.
+
+    Otherwise it would fail again when Python ends, and change the exit status.
+    """
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def print_json(document: Mapping[str, object]) -> bool:

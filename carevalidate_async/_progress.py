@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO, cast
+
+from carevalidate_async._output import mute, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +47,7 @@ def summary_lines(
     counts: Mapping[str, int],
     *,
     elapsed: float,
+    known: int = 0,
     settled_duplicates: bool = False,
     rehearsal: bool = False,
 ) -> list[str]:
@@ -55,6 +58,8 @@ def summary_lines(
         counts: Rows by state, ``rows`` and ``attempts``.
 
         elapsed: Seconds.
+
+        known: Rows that the journal had on record before.
 
         settled_duplicates: Whether it was wanted that duplicates are not sent.
 
@@ -68,6 +73,8 @@ def summary_lines(
     titles = {**_TITLES, "not_sent": "would be sent"} if rehearsal else _TITLES
     shown = {name: counts[name] for name in titles if counts[name]}
     lines += [f"  {titles[name]:<18}{count:>9,}" for name, count in shown.items()]
+    if known:
+        lines.append(f"Not sent again, since an earlier run put them on record: {known:,}")
     done = {"not_sent"} if rehearsal else set()
     done |= {"duplicates"} if settled_duplicates else set()
     steps = {n: step for n, step in _NEXT_STEPS.items() if n in shown and n not in done}
@@ -172,11 +179,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Write a line."""
-        if self._stream is None:
-            return
-        with contextlib.suppress(OSError):
-            self._stream.write(f"{text}\n")
-            self._stream.flush()
+        say(text, self._stream)
 
 
 class Live:
@@ -201,8 +204,11 @@ class Live:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        with contextlib.suppress(OSError):
+        try:
             self._progress.stop()
+            self._progress.console.file.flush()
+        except OSError:
+            mute(cast("TextIO", self._progress.console.file))
 
     def update(self, *, done: int, total: int | None, failed: int) -> None:
         """Show how far the run is."""

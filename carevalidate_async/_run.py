@@ -150,6 +150,7 @@ class FileRun:
             counts=self._books.counts,
             elapsed=time.monotonic() - began,
             duplicates=self._duplicates,
+            known=self._books.known,
             interrupted=self._stop.is_set(),
             stopped_by=self._alarm.reason or self._trouble,
             refused=self._alarm.refused,

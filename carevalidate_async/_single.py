@@ -24,6 +24,7 @@ from carevalidate_async.errors import (
     Outcome,
     PermissionDeniedError,
 )
+from carevalidate_async.idempotency import new_idempotency_key
 from carevalidate_async.models import (
     Answer,
     PaymentIntentMetadata,
@@ -108,6 +109,14 @@ def build(kind: type[T], *layers: Mapping[str, Any], above: str = "") -> T:
     return kind(**values)
 
 
+def keyed(request: T, operation: Operation[T, Any]) -> tuple[T, str | None]:
+    """Return *request* under a key of its own, where it can have one, and that key."""
+    if not isinstance(operation.idempotency, KeyInBody):
+        return request, None
+    key: str = getattr(request, "idempotency_key", None) or new_idempotency_key()
+    return attrs.evolve(cast("Any", request), idempotency_key=key), key
+
+
 def answer_text(answer: Answer) -> str:
     """Return *answer* for people: a lone value as it is, several line by line."""
     own = _own(answer)
@@ -140,7 +149,7 @@ def error_document(error: CareValidateError, operation: Operation[Any, Any]) -> 
     """Return *error* as one JSON object, free of personal data."""
     return {
         "error": type(error).__name__,
-        "summary": _summary(error),
+        "summary": error.summary,
         "outcome": error.outcome,
         "retryable": error.retryable,
         "status": getattr(error, "status", None),
@@ -154,7 +163,7 @@ def error_document(error: CareValidateError, operation: Operation[Any, Any]) -> 
 def explain(error: CareValidateError, operation: Operation[Any, Any]) -> str:
     """Return what happened, what it means for the money, and what to do, line by line."""
     lines = [
-        f"What happened:   {_summary(error)}",
+        f"What happened:   {error.summary or type(error).__name__}",
         f"What it means:   {_MEANS[error.outcome]}",
         f"What to do:      {advice(error, operation)}",
     ]
@@ -191,13 +200,6 @@ def _settle(error: CareValidateError, operation: Operation[Any, Any]) -> str:
             return "Run the same command again: it says how things shall be, so twice is harmless."
         case _:
             return (
-                "Run the command again for a new intent. The lost one takes no money: its secret, "
-                "without which it cannot be paid, reached nobody."
+                "Run the command again for a new intent. The lost one takes no money: it cannot be "
+                "paid without its secret, which never came here."
             )
-
-
-def _summary(error: CareValidateError) -> str:
-    # Without the facts that str() appends: they have lines of their own.
-    if isinstance(error, InvalidRequestError):
-        return str(error)
-    return str(error.args[0]) if error.args else type(error).__name__

@@ -13,6 +13,7 @@ import click
 from carevalidate_async._command import (
     ENVIRONMENT,
     HOST,
+    INTERRUPTED,
     JSON,
     PATIENCE,
     Options,
@@ -65,33 +66,44 @@ def _single(
     """
     from carevalidate_async import _single as single
     from carevalidate_async.errors import (
+        AnswerLostError,
         CareValidateError,
         ConfigurationError,
         InvalidRequestError,
+        Outcome,
     )
 
-    async def call() -> Answer:
-        source = options["source"]
-        document = {} if source is None else single.read_document(source.read())
-        request = single.build(operation.takes, document, *layers)
+    async def call(request: object) -> Answer:
         async with contextlib.AsyncExitStack() as stack:
             client = await connect(stack, options)
             answer: Answer = await getattr(client, operation.name)(*before, request, **arguments)
             return answer
 
-    try:
-        answer = asyncio.run(call())
-    except CareValidateError as error:
+    def fail(error: CareValidateError) -> None:
         say(single.explain(error, operation), sys.stderr)
         if options["as_json"]:
             print_json(single.error_document(error, operation))
+
+    outcome, key = Outcome.NOT_SENT, None
+    try:
+        source = options["source"]
+        document = {} if source is None else single.read_document(source.read())
+        request, key = single.keyed(single.build(operation.takes, document, *layers), operation)
+        outcome = Outcome.UNKNOWN  # as long as nobody says better
+        answer = asyncio.run(call(request))
+    except CareValidateError as error:
+        fail(error)
         return 2 if isinstance(error, InvalidRequestError | ConfigurationError) else 1
+    except KeyboardInterrupt:
+        again = outcome is Outcome.NOT_SENT or operation.idempotency.repeatable
+        lost = AnswerLostError("interrupted", outcome=outcome, retryable=again, idempotency_key=key)
+        fail(lost)
+        return INTERRUPTED
     if options["as_json"]:
         shown = print_json(single.answer_document(answer))
     else:
         shown = say(single.answer_text(answer), sys.stdout)
     if not shown:
-        key = answer.meta.idempotency_key
         under = "" if key is None else f", under the idempotency key {key}"
         say(f"Error: it was carried out{under}, but its answer could not be shown", sys.stderr)
     return 0 if shown else 1
@@ -115,6 +127,10 @@ def intent(
     Create a payment intent and print its secret.
 
     The secret is a credential: hand it to the payer's browser, and keep it nowhere.
+
+    Exit status: 0 the intent is there; 1 the call failed, or its answer could not be shown; 2 the
+    command or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been
+    carried out.
     """
     from carevalidate_async.carevalidate import CREATE_PAYMENT_INTENT
 
@@ -129,12 +145,22 @@ def intent(
 @click.option("--description", help="For people.")
 @click.option("--product-id", help="UUID of the product.")
 @click.option("--status", help="Such as UNPAID, which the vendor takes by default.")
-@click.option("--idempotency-key", help="Under one key it is recorded once.")
-@click.option("--preauthorize/--no-preauthorize", default=None, help="Hold the amount.")
+@click.option("--idempotency-key", help="Under one key it is recorded once. Default: a new one.")
+@click.option(
+    "--preauthorize/--no-preauthorize",
+    default=None,
+    help="Have Stripe hold the amount, to be captured later.",
+)
 @takes(_INPUT, *HOST, ENVIRONMENT, *PATIENCE, JSON)
 @command
 def case_payment(case_id: str, **options: Any) -> int:  # noqa: ANN401 - click's options
-    """Create a payment for the case with the UUID CASE_ID."""
+    """
+    Create a payment for the case with the UUID CASE_ID.
+
+    Exit status: 0 it is on record; 1 the call failed, or its answer could not be shown; 2 the
+    command or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been
+    carried out.
+    """
     from carevalidate_async.carevalidate import CREATE_CASE_PAYMENT
 
     names = ("amount", "description", "product_id", "status", "idempotency_key", "preauthorize")
@@ -148,10 +174,10 @@ def case_payment(case_id: str, **options: Any) -> int:  # noqa: ANN401 - click's
 @click.option("--nmi-payment-token", help="Payment token of NMI; better in --input.")
 @click.option("--address-line1", help="Street and number.")
 @click.option("--address-line2", help="Apartment or suite.")
-@click.option("--city")
+@click.option("--city", help="Of the shipping address.")
 @click.option("--state", help="Such as DC.")
 @click.option("--country", help="Such as US.")
-@click.option("--postal-code")
+@click.option("--postal-code", help="Of the shipping address.")
 @takes(_INPUT, *HOST, ENVIRONMENT, *PATIENCE, JSON)
 @command
 def update_user(**options: Any) -> int:  # noqa: ANN401 - click's options
@@ -159,6 +185,9 @@ def update_user(**options: Any) -> int:  # noqa: ANN401 - click's options
     Set a user's saved payment method and shipping address.
 
     What stands on the command line shows in the list of processes; --input keeps it out of there.
+
+    Exit status: 0 it is set; 1 the call failed, or its answer could not be shown; 2 the command or
+    its configuration is wrong, and nothing was sent; 130 interrupted: it may have been carried out.
     """
     from carevalidate_async.carevalidate import UPDATE_USER_PAYMENT
     from carevalidate_async.models import ShippingAddress
@@ -173,22 +202,30 @@ def update_user(**options: Any) -> int:  # noqa: ANN401 - click's options
 @click.command()
 @click.argument("payment_method_id", type=int, metavar="ID")
 @click.option("--active/--inactive", default=None, help="Whether the card can be used.")
-@click.option("--name-on-card")
+@click.option("--name-on-card", help="As it is printed there.")
 @click.option("--exp-month", type=int, help="1 to 12.")
 @click.option("--exp-year", type=int, help="Four digits.")
-@click.option("--street")
-@click.option("--street2")
-@click.option("--city")
+@click.option("--street", help="Of the billing address.")
+@click.option("--street2", help="Its second line.")
+@click.option("--city", help="Of the billing address.")
 @click.option("--province-iso", help="Such as us_co.")
-@click.option("--postal-code")
+@click.option("--postal-code", help="Of the billing address.")
 @click.option("--application", help="Such as planoauth, planoorder, planox2.")
 @click.option("--view", help="Of the payment method to be returned.")
-@click.option("--application-view")
-@click.option("--session-view")
+@click.option("--application-view", help="Of the application to be returned.")
+@click.option("--session-view", help="Of the session to be returned.")
 @takes(_INPUT, *HOST, *PATIENCE, JSON)
 @command
 def update_payment_method(payment_method_id: int, **options: Any) -> int:  # noqa: ANN401 - click's
-    """Change details of planocore's payment method ID; what is not given stays as it is."""
+    """
+    Change details of planocore's payment method ID.
+
+    What is not given is not sent, and so stays as it is.
+
+    Exit status: 0 it is changed; 1 the call failed, or its answer could not be shown; 2 the command
+    or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been carried
+    out.
+    """
     from carevalidate_async.models import PaymentMethodUpdate
     from carevalidate_async.planocore import UPDATE_PAYMENT_METHOD
 

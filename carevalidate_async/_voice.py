@@ -62,7 +62,9 @@ class Voice:
     def end(self) -> None:
         """Say how many rows were not named."""
         if self._problems > SHOWN_PROBLEMS:
-            self.note(f"... and {self._problems - SHOWN_PROBLEMS:,} more rows that need a look")
+            more = self._problems - SHOWN_PROBLEMS
+            rows = "row that needs" if more == 1 else "rows that need"
+            self.note(f"... and {more:,} more {rows} a look")
 
 
 def show_summary(summary: Summary, *, journal: str | None, rejects: str | None) -> None:
@@ -84,6 +86,7 @@ def show_summary(summary: Summary, *, journal: str | None, rejects: str | None) 
     lines = summary_lines(
         counts,
         elapsed=summary.elapsed,
+        known=summary.known,
         settled_duplicates=once,
         rehearsal=summary.rehearsal,
     )

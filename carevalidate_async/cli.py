@@ -48,7 +48,11 @@ def cli() -> None:
 def sandbox(  # noqa: PLR0917 - click passes them by name
     port: int, api_key: str, token: str, fault_rate: float, hang_seconds: float, seed: int | None
 ) -> int:
-    """Run a stand-in of both vendors on this machine, until interrupted."""
+    """
+    Run a stand-in of both vendors on this machine, until interrupted.
+
+    Exit status: 0 it was interrupted; 2 it could not begin, for the port is taken, say.
+    """
     from carevalidate_async.sandbox import Sandbox
 
     async def serve() -> None:

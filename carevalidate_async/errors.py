@@ -119,8 +119,13 @@ class CareValidateError(Exception):
         self.idempotency_key = idempotency_key
         self.attempts = attempts
 
+    @property
+    def summary(self) -> str:
+        """What happened, in one line, without the facts that `str` appends; as free of secrets."""
+        return str(self.args[0]) if self.args else ""
+
     def __str__(self) -> str:
-        summary = str(self.args[0]) if self.args else ""
+        summary = self.summary
         if not self.attempts:
             return summary
         facts = [f"outcome: {self.outcome}", f"attempts: {len(self.attempts)}"]
@@ -149,8 +154,13 @@ class InvalidRequestError(CareValidateError, ValueError):
         self.field = field
         self.reason = reason
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The field and the reason."""
         return f"{self.field}: {self.reason}" if self.field else self.reason
+
+    def __str__(self) -> str:
+        return self.summary
 
 
 class ConfigurationError(CareValidateError):

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import subprocess
+import sys
+import termios
 import threading
-from typing import TYPE_CHECKING, Any
+import time
+from typing import IO, TYPE_CHECKING, Any
 
 from carevalidate_async.sandbox import Sandbox
 
@@ -42,3 +47,28 @@ def running_sandbox(**options: Any) -> Iterator[Sandbox]:  # noqa: ANN401
         loop.call_soon_threadsafe(ended.set)
         thread.join(10)
         loop.close()
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
+    """Start the command, its output to be read."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "carevalidate_async", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def wait_for(condition: Any, seconds: float = 20.0) -> None:  # noqa: ANN401
+    """Wait until *condition* gives True."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def unread(pipe: IO[str] | None) -> int:
+    """Return how many bytes of what was written to *pipe* nobody has taken yet."""
+    assert pipe is not None
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -1,25 +1,24 @@
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
 import pathlib
+import pty
 import re
 import runpy
 import signal
 import subprocess
 import sys
-import termios
 import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from carevalidate_async import _progress, _voice, cli
 from carevalidate_async.sandbox import Fault, Sandbox
-from cli_support import HEADER, good, running_sandbox
+from cli_support import HEADER, good, running_sandbox, start, unread, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +126,8 @@ class TestConfirm:
             document(second)["attempts"],
             second.exit_code,
         )
+        assert "Not sent again, since an earlier run put them on record: 4" in second.stdout
+        assert "Not sent again" not in first.stdout
         assert 6 == len(served.payments)
         label = served.url.removeprefix("http://").replace(":", "-")
         assert f"payments.csv.{label}.journal" == document(second)["journal"]
@@ -203,10 +204,12 @@ class TestConfirm:
         """
         A file of nothing but bad rows does not flood the terminal.
         """
-        result = confirm(payments(*["x,y\n"] * 30), "--base-url", served.url)
+        many = confirm(payments(*["x,y\n"] * 30), "--base-url", served.url)
+        one_more = confirm(payments(*["x,y\n"] * 21), "--base-url", served.url)
 
-        assert _voice.SHOWN_PROBLEMS == result.stderr.count("too few cells")
-        assert "... and 10 more rows" in result.stderr
+        assert _voice.SHOWN_PROBLEMS == many.stderr.count("too few cells")
+        assert "... and 10 more rows that need a look" in many.stderr
+        assert "... and 1 more row that needs a look" in one_more.stderr
 
     def test_no_personal_data_is_shown(self, served: Sandbox) -> None:
         """
@@ -420,29 +423,6 @@ class TestTargets:
         assert journal == document(result)["journal"]
 
 
-def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
-    return subprocess.Popen(
-        [sys.executable, "-m", "carevalidate_async", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def wait_for(condition: Any, seconds: float = 20.0) -> None:  # noqa: ANN401
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def unread(pipe: IO[str] | None) -> int:
-    """Return how many bytes of what was written to *pipe* nobody has taken yet."""
-    assert pipe is not None
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_stop_finishes_what_is_in_flight(self, served: Sandbox, number: int) -> None:
@@ -560,7 +540,7 @@ def run_with(redirections: str, *arguments: str, **variables: str) -> Any:  # no
         text=True,
         errors="replace",
         check=False,
-        env={**os.environ, **variables},
+        env={**os.environ, "PYTHONUNBUFFERED": "", **variables},  # buffered, as it is by default
         timeout=60,
     )
 
@@ -607,6 +587,28 @@ class TestStreams:
             assert 0 == run.returncode
             assert "3,000 of 3,000 rows" in run.stderr
             assert "rror" not in run.stderr
+
+    def test_a_terminal_that_closes_ends_nothing(self, served: Sandbox) -> None:
+        """
+        Under nohup a run goes on when its terminal's window is closed.
+        """
+        served.script(*[Fault.DELAY(seconds=0.01)] * 500)
+        file = payments(*map(good, range(500)))
+        ours, its = pty.openpty()
+        run = subprocess.Popen(
+            [sys.executable, "-m", "carevalidate_async", "confirm", file, "--base-url", served.url],
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            env={**os.environ, "PYTHONUNBUFFERED": "", "TERM": "xterm"},
+            start_new_session=True,
+        )
+        os.close(its)
+        wait_for(lambda: served.received >= 100)
+        os.close(ours)
+
+        assert 0 == run.wait(timeout=20)
+        assert 500 == len(served.payments)
 
     def test_a_closed_standard_input_is_named(self) -> None:
         """

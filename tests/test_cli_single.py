@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 from decimal import Decimal
@@ -22,7 +23,7 @@ from carevalidate_async.errors import (
 )
 from carevalidate_async.models import PaymentIntentRequest, PaymentMethodUpdate
 from carevalidate_async.sandbox import Fault, Sandbox
-from cli_support import running_sandbox
+from cli_support import running_sandbox, start, unread, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -237,6 +238,50 @@ class TestCasePayment:
             f"carried out, under the idempotency key {served.payments[0].idempotency_key}, but"
             in result.stderr
         )
+
+    @pytest.mark.parametrize(
+        ("arguments", "advice"),
+        [
+            (["case-payment", CASE, "--amount", "1", "--description", "d"], "recorded once"),
+            (["intent", "--amount", "1", "--method", "card", "--email", "a@b.co"], "a new intent"),
+        ],
+    )
+    def test_an_interrupted_call_may_have_been_carried_out(
+        self, served: Sandbox, arguments: list[str], advice: str
+    ) -> None:
+        """
+        Who interrupts a call hears how to settle it, with the key that it was sent under.
+        """
+        served.script(Fault.HANG)
+        run = start(*arguments, "--json")
+        wait_for(lambda: served.received == 1)
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=20)
+        found = json.loads(out)
+        key = json.loads(served.requests[0].body).get("idempotencyKey")
+
+        assert 130 == run.returncode
+        assert "What happened:   interrupted" in err
+        assert advice in found["what_to_do"]
+        assert ("unknown", key) == (found["outcome"], found["idempotency_key"])
+        assert (key is not None) is found["retryable"]
+
+    def test_an_interrupted_input_was_not_sent(self, served: Sandbox) -> None:
+        """
+        One interrupt is enough while the fields are awaited, and nothing was sent then.
+        """
+        run = start("update-user", "--input", "-", "--json", stdin=subprocess.PIPE)
+        assert run.stdin is not None
+        run.stdin.write("{")
+        run.stdin.flush()
+        wait_for(lambda: 0 == unread(run.stdin))
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=20)
+        found = json.loads(out)
+
+        assert 130 == run.returncode
+        assert ("not_sent", True) == (found["outcome"], found["retryable"])
+        assert 0 == served.received
 
     def test_a_refused_key_names_the_credential(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
