@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_DEPTH = 100
+"""Lists and objects inside each other, in JSON that is read."""
+
 REQUESTS = (
     PaymentConfirmation,
     CasePaymentRequest,
@@ -85,11 +88,33 @@ def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         WireError: Not JSON, not UTF-8, nested too deeply, or a number beyond reading.
     """
     try:
-        return _DECODER.decode(body)
+        document = _DECODER.decode(body)
     except (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError):
         # None of their messages is handed on: some quote the text.
         msg = "not JSON" if body else "empty"
         raise WireError(msg) from None
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and too_deep(document):
+        raise WireError("nested too deeply")
+    return document
+
+
+def too_deep(value: object) -> bool:
+    """
+    Tell whether lists and objects of a JSON value are more than `MAX_DEPTH` inside each other.
+
+    How deep Python itself can decode, encode and pickle differs between its versions.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return any(isinstance(inner, dict | list) for inner in level)
 
 
 def camel(name: str) -> str:

@@ -119,9 +119,6 @@ def _reject_line(row: FileRow, field: str, reason: str, key: str | None) -> str:
         return encode({**errors, **plain}).decode() + "\n"
     except UnicodeEncodeError:  # a lone surrogate, which only an escape can write
         return json.dumps({**errors, **kept}) + "\n"
-    except RecursionError:  # no field of ours is nested, so none is lost that was any good
-        flat = {n: v for n, v in kept.items() if not isinstance(v, dict | list)}
-        return json.dumps({**errors, **flat}) + "\n"
 
 
 def _plain(value: object) -> object:

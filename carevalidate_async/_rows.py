@@ -13,6 +13,7 @@ import itertools
 import json
 from typing import TYPE_CHECKING, BinaryIO
 
+from carevalidate_async._codec import too_deep
 from carevalidate_async._fields import (
     ERROR_COLUMNS,
     REQUIRED,
@@ -209,6 +210,8 @@ class RowReader:
             reason = f"is not one JSON object; see column {error.colno}"
         except RecursionError:
             reason = "is nested too deeply"
+        if too_deep(document):
+            document, reason = None, "is nested too deeply"
         if not isinstance(document, _Object):
             return FileRow(line=line, problems=(Problem("", reason),), original=text)
         problems = [

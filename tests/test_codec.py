@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import enum
 import json
+import pickle
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import (
     Context,
@@ -184,6 +185,26 @@ class TestDecode:
 
         assert "not JSON" == str(caught.value)
         assert caught.value.__suppress_context__
+
+    @pytest.mark.parametrize(("depth", "fine"), [(100, True), (101, False), (900, False)])
+    @pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+    def test_depth(self, begin: str, end: str, depth: int, fine: bool) -> None:
+        """
+        How deep a body can be nested is the same on every Python; what is read can be pickled.
+        """
+        body = f"{begin * depth}1{end * depth}".encode()
+        if fine:
+            assert body == json.dumps(decode(body), separators=(",", ":")).encode()
+            assert pickle.dumps(decode(body))
+        else:
+            with pytest.raises(WireError, match=r"^nested too deeply$"):
+                decode(body)
+
+    def test_many_brackets_are_fine(self) -> None:
+        """
+        A body can have any number of lists and objects beside each other.
+        """
+        assert [[{}]] * 200 == decode(b"[" + b",".join([b"[{}]"] * 200) + b"]")
 
     def test_nothing(self) -> None:
         """

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -128,7 +129,7 @@ class TestOpen:
             if options is ClientOptions:
                 own = {name: 1 for name in own if name not in CallOptions.__annotations__}
             for name in own:
-                assert f"        {name}: " in (options.__doc__ or ""), name
+                assert f"    {name}: " in inspect.cleandoc(options.__doc__ or ""), name
 
 
 class TestRun:
