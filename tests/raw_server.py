@@ -184,10 +184,11 @@ def late(seconds: float, then: Step = ok) -> Step:
     return step
 
 
-def drips(data: bytes) -> Step:
-    """Send *data* byte by byte, slower than anybody waits."""
+def drips(data: bytes, *, after: bytes = b"") -> Step:
+    """Send *after* at once, and then *data* byte by byte, slower than anybody waits."""
 
     async def step(wire: Wire) -> None:
+        wire.write(after)
         for number in range(len(data)):
             wire.write(data[number : number + 1])
             await asyncio.sleep(0.01)

@@ -43,7 +43,7 @@ from raw_server import (
 NOT_SENT, REJECTED, RECORDED, UNKNOWN = Outcome
 
 # Long enough for an answer that comes, on a busy machine too; short enough for one that does not.
-PATIENCE = 0.2
+PATIENCE = 1.0
 
 # What the fault means for the first attempt: may it have landed, and does the policy try again?
 FAULTS = {
@@ -147,16 +147,18 @@ class TestEachFault:
             assert outcome is told.outcome
 
     @pytest.mark.parametrize("fault", FAULTS, ids=repr)
-    @pytest.mark.parametrize("calling", CALLS, ids=repr)
-    async def test_again_and_again(self, calling: Calling, fault: Fault) -> None:
+    async def test_again_and_again(self, fault: Fault) -> None:
         """A fault that stays uses the attempts up; the outcome stays the truth."""
         outcome, passes = FAULTS[fault]
+        faults = [fault] * AT_ONCE.max_attempts
 
-        sandbox, told = await ask_under(calling, *[fault] * AT_ONCE.max_attempts)
+        # Side by side, since a hang takes its time.
+        asked = await asyncio.gather(*(ask_under(calling, *faults) for calling in CALLS))
 
-        repeated = passes and calling is not INTEND
-        assert (AT_ONCE.max_attempts if repeated else 1) == sandbox.received
-        assert outcome is told.outcome
+        for calling, (sandbox, told) in zip(CALLS, asked, strict=True):
+            repeated = passes and calling is not INTEND
+            assert (AT_ONCE.max_attempts if repeated else 1) == sandbox.received
+            assert outcome is told.outcome
 
     @pytest.mark.parametrize("fault", [Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.TRUNCATE])
     async def test_receipt_says_that_it_landed_before(self, fault: Fault) -> None:

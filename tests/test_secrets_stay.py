@@ -204,7 +204,7 @@ async def ask(how: Ask, url: str, seen: Seen, **options: Any) -> BaseException |
     vendor: type[CareValidate | Planocore] = Planocore if how is update_method else CareValidate
     options = {
         "retry": RetryPolicy(max_attempts=2, base_delay=0),
-        "attempt_timeout": 0.1,
+        "attempt_timeout": 0.4,
         "hooks": [hook],
         **options,
     }

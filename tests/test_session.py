@@ -291,7 +291,7 @@ class TestWithOptions:
         """Each option can be changed alone, and the first client keeps its own."""
         events: list[Event] = []
         async with RawServer(silent, silent) as server, CONFIRM.client(server.url) as client:
-            quick = client.with_options(attempt_timeout=0.05, retry=ONCE)
+            quick = client.with_options(attempt_timeout=0.4, retry=ONCE)
             heard = quick.with_options(hooks=[events.append])
             assert Outcome.UNKNOWN is await times_out(heard)
             assert 3 == len(events)
