@@ -21,6 +21,7 @@ from carevalidate_async._dialect import (
     Unreadable,
     blank_out,
     judge,
+    refusal_for_status,
 )
 from carevalidate_async._wire import Reply, Sealed
 from carevalidate_async.errors import (
@@ -221,11 +222,14 @@ class Operation(Generic[RequestT, AnswerT]):
         return attrs.evolve(answer, extra={**around, **answer.extra}) if around else answer
 
     def _error(self, no: No, reply: Reply, private: tuple[str, ...], now: float) -> APIStatusError:
+        refusal = no.refusal
+        if refusal.outcome is Outcome.RECORDED and not isinstance(self.idempotency, KeyInBody):
+            refusal = refusal_for_status(409)  # whose key? none was sent
         told = no.message if no.message is not None else no.shape
         words = f"{no.code}: {told}" if no.code else told
         # Only the vendor's words are blanked: a description "payment" must not hide ours.
         summary = f"{self.name}: HTTP {reply.status}{' ' if no.code else ': '}"
-        return no.refusal.error(
+        return refusal.error(
             summary + blank_out(words, private),
             status=reply.status,
             code=no.code,
@@ -233,6 +237,6 @@ class Operation(Generic[RequestT, AnswerT]):
             body=no.body,
             request_id=reply.request_id,
             retry_after=reply.retry_after(now),
-            outcome=no.refusal.outcome,
-            retryable=no.refusal.transient,
+            outcome=refusal.outcome,
+            retryable=refusal.transient,
         )

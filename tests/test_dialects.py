@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +25,7 @@ from carevalidate_async._wire import Reply
 from carevalidate_async.carevalidate import (
     CONFIRM_PAYMENT,
     CREATE_CASE_PAYMENT,
+    CREATE_PAYMENT_INTENT,
     UPDATE_USER_PAYMENT,
 )
 from carevalidate_async.errors import (
@@ -46,6 +47,9 @@ from carevalidate_async.errors import (
 from carevalidate_async.models import CasePaymentRequest
 from carevalidate_async.planocore import UPDATE_PAYMENT_METHOD
 from strategies import EMAILS, PHONES, answer, read, texts
+
+if TYPE_CHECKING:
+    from carevalidate_async._operation import Operation
 
 REJECTED, RECORDED, UNKNOWN = Outcome.REJECTED, Outcome.RECORDED, Outcome.UNKNOWN
 KEY_EXISTS = {"status": 409, "success": False, "code": "IDEMPOTENCY_ERROR", "description": "Exists"}
@@ -286,7 +290,8 @@ class TestTwoHundred:
             ({"success": False, "status": 500}, InternalServerError, UNKNOWN),
             ({"status": 503}, InternalServerError, UNKNOWN),
             (KEY_EXISTS, IdempotencyConflictError, RECORDED),
-            ({"success": False, "code": "IDEMPOTENCY_ERROR"}, IdempotencyConflictError, RECORDED),
+            ({"success": False, "code": "IDEMPOTENCY_ERROR"}, APIStatusError, UNKNOWN),
+            ({**KEY_EXISTS, "status": 400}, BadRequestError, UNKNOWN),
         ],
     )
     def test_no(self, body: dict[str, Any], kind: type[APIStatusError], outcome: Outcome) -> None:
@@ -369,6 +374,25 @@ class TestIdempotencyConflict:
         assert (kind, outcome) == (type(found), found.outcome)
         assert "IDEMPOTENCY_ERROR" == found.code
 
+    @pytest.mark.parametrize("operation", [CREATE_PAYMENT_INTENT, UPDATE_USER_PAYMENT])
+    def test_only_with_a_key(self, operation: Operation[Any, Any]) -> None:
+        """
+        Where no key was sent, the code says nothing of what is on record.
+        """
+        found = error(operation, 409, KEY_EXISTS)
+
+        assert (ConflictError, UNKNOWN) == (type(found), found.outcome)
+
+    @pytest.mark.parametrize("code", ["jane@example.com", "USER MISSING", "5551234567", "A" * 65])
+    def test_a_code_is_a_word(self, code: str) -> None:
+        """
+        What is no word is no code: codes go into logs and journals.
+        """
+        found = error(CONFIRM_PAYMENT, 400, {"success": False, "code": code})
+
+        assert found.code is None
+        assert code not in str(found)
+
     def test_409_in_the_body(self) -> None:
         """
         The body's own 409 counts as well as that of HTTP.
@@ -418,7 +442,7 @@ class TestSlugs:
         found = error(UPDATE_PAYMENT_METHOD, status, {"status": slug})
 
         assert (kind, outcome, transient) == (type(found), found.outcome, found.retryable)
-        assert slug == found.code
+        assert (slug or None) == found.code
 
     def test_unknown_slug_on_200(self) -> None:
         """
@@ -590,7 +614,14 @@ class TestPersonalData:
         found = error(UPDATE_USER_PAYMENT, 400, {field: f"bad: {echo}"})
 
         assert echo not in str(found)
-        assert "[hidden]" in str(found)
+        assert ("[hidden]" in str(found)) is (field != "code")
+        assert found.code is None
+
+    def test_letters_that_are_one_to_some_are_hidden(self) -> None:
+        """
+        A street in capitals is the same street, also where its capitals are other letters.
+        """
+        assert "[hidden]" == blank_out("at HAUPTSTRASSE 5, no", ("Hauptstra\u00dfe 5",))
 
     def test_our_own_words_stay(self) -> None:
         """

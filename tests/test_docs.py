@@ -53,6 +53,8 @@ from carevalidate_async.session import Session
 from cli_support import running_sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carevalidate_async._wire import Sealed
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -122,7 +124,12 @@ class Says(Transport):
         self._got = got
 
     async def send(
-        self, sealed: Sealed, *, attempt_timeout: float, deadline: float | None
+        self,
+        sealed: Sealed,
+        *,
+        attempt_timeout: float,
+        deadline: float | None,
+        on_wire: Callable[[], None],
     ) -> Reply | NoReply:
         """Give what there is to give."""
         if isinstance(self._got, CareValidateError):
@@ -148,6 +155,7 @@ HAPPENINGS: dict[str, list[Reply | NoReply | CareValidateError]] = {
     "sent, then no answer in time": [NoReply(what="", sent=True, timed_out=True)],
     "2xx, readable and affirmed": [reply(200, {"success": True}), reply(201, {"status": 201})],
     "2xx with `success: false`": [reply(200, {"success": False})],
+    "2xx with `success: false` and `IDEMPOTENCY_ERROR` without a 409": [reply(200, IN_USE)],
     "2xx that cannot be read or affirms nothing": [reply(200), reply(204), reply(200, {})],
     "3xx, never followed": [reply(301), reply(302, {"success": True}), reply(303), reply(307)],
     "400": [reply(400), reply(400, {"success": False}), reply(400, IN_USE)],
@@ -163,12 +171,12 @@ HAPPENINGS: dict[str, list[Reply | NoReply | CareValidateError]] = {
     "501, 505": [reply(501), reply(505)],
     "any other 5xx": [reply(500), reply(502), reply(503), reply(504), reply(520)],
 }
-INSIDE = "2xx with `success: false` and another `status` or a known `code` inside"
+INSIDE = "2xx with `success: false` and another `status` inside"
 # A denied 2xx, and the row of what stands inside it.
 INSIDES = [
     (reply(200, {"success": False, "status": 422}), "422"),
     (reply(200, {"success": False, "status": 503}), "any other 5xx"),
-    (reply(200, IN_USE), "409 with `IDEMPOTENCY_ERROR`"),
+    (reply(200, {**IN_USE, "status": 409}), "409 with `IDEMPOTENCY_ERROR`"),
 ]
 ATTEMPTS = table("docs/design.md", "what happened")
 SLUGS = table("docs/design.md", "slug")
