@@ -79,6 +79,8 @@ class Call(Generic[RequestT, AnswerT]):
         self._settings = settings
         self._attempts: list[Attempt] = []
         self._may_have_landed = False
+        self._began = 0.0  # the attempt under way
+        self._on_wire = False  # it may arrive
         self._clock = Clock(now=asyncio.get_running_loop().time, sleep=asyncio.sleep)
         self._started = self._clock.now()
         limit = settings.deadline
@@ -111,11 +113,14 @@ class Call(Generic[RequestT, AnswerT]):
                 return self._with_meta(last.result, last.reply)
             error = self._settled(last.result)
         finally:
+            outcome = Outcome.RECORDED if error is None else error.outcome
             if cancelled:
+                outcome = self._cut_off()
                 _logger.warning(
-                    "%s cancelled after %d whole attempts; idempotency key %s",
+                    "%s cancelled after %d attempts, outcome %s; idempotency key %s",
                     name,
                     len(self._attempts),
+                    outcome,
                     key,
                 )
             self._emit(
@@ -123,6 +128,7 @@ class Call(Generic[RequestT, AnswerT]):
                     operation=name,
                     idempotency_key=key,
                     attempts=tuple(self._attempts),
+                    outcome=outcome,
                     error=error,
                     cancelled=cancelled,
                     elapsed=self._clock.now() - self._started,
@@ -131,7 +137,7 @@ class Call(Generic[RequestT, AnswerT]):
         raise error
 
     async def _attempt(self) -> _Try[AnswerT]:
-        began = self._clock.now()
+        self._began = self._clock.now()
         reply: Reply | None = None
         result: AnswerT | CareValidateError
         try:
@@ -139,6 +145,7 @@ class Call(Generic[RequestT, AnswerT]):
                 self._sealed,
                 attempt_timeout=self._settings.attempt_timeout,
                 deadline=self._ends,
+                on_wire=self._note_on_wire,
             )
         except (ClientClosedError, ConfigurationError) as error:
             # Not raised from here: an earlier attempt may have landed, and the error must say so.
@@ -156,7 +163,11 @@ class Call(Generic[RequestT, AnswerT]):
                     now=time.time(),
                 )
         result = self._conflict_as_success(result)
-        return self._noted(result, reply, self._clock.now() - began)
+        self._on_wire = False
+        return self._noted(result, reply)
+
+    def _note_on_wire(self) -> None:
+        self._on_wire = True
 
     def _lost(self, lost: NoReply) -> APIConnectionError:
         if lost.timed_out:
@@ -184,21 +195,24 @@ class Call(Generic[RequestT, AnswerT]):
             return self._operation.gives(meta=Meta(already_recorded=True))
         return result
 
-    def _noted(
-        self, result: AnswerT | CareValidateError, reply: Reply | None, duration: float
-    ) -> _Try[AnswerT]:
+    def _noted(self, result: AnswerT | CareValidateError, reply: Reply | None) -> _Try[AnswerT]:
         if isinstance(result, CareValidateError):
             outcome = result.outcome
             happened = type(result).__name__
         else:
             outcome = Outcome.RECORDED
             happened = "already recorded" if result.meta.already_recorded else "ok"
+        status = reply.status if reply is not None else None
+        attempt = self._noted_attempt(happened, outcome, status)
+        return _Try(attempt=attempt, result=result, reply=reply)
+
+    def _noted_attempt(self, happened: str, outcome: Outcome, status: int | None) -> Attempt:
         attempt = Attempt(
             number=len(self._attempts) + 1,
-            duration=duration,
+            duration=self._clock.now() - self._began,
             happened=happened,
             outcome=outcome,
-            status=reply.status if reply is not None else None,
+            status=status,
         )
         self._attempts.append(attempt)
         self._may_have_landed |= outcome is Outcome.UNKNOWN
@@ -218,7 +232,15 @@ class Call(Generic[RequestT, AnswerT]):
                 attempt=attempt,
             )
         )
-        return _Try(attempt=attempt, result=result, reply=reply)
+        return attempt
+
+    def _cut_off(self) -> Outcome:
+        """Note the attempt that the cancellation met on the wire; return the call's outcome."""
+        if self._on_wire:
+            self._noted_attempt("cancelled", Outcome.UNKNOWN, None)
+        if self._may_have_landed:
+            return Outcome.UNKNOWN
+        return self._attempts[-1].outcome if self._attempts else Outcome.NOT_SENT
 
     def _again(self, last: _Try[AnswerT]) -> bool:
         error = last.result

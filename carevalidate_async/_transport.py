@@ -9,8 +9,10 @@ credential.
 from __future__ import annotations
 
 import asyncio
+import re
+import ssl as ssl_module
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
@@ -20,8 +22,6 @@ from carevalidate_async._wire import NoReply, Reply, Sealed
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
 
 if TYPE_CHECKING:
-    import ssl as ssl_module
-
     from aiohttp.abc import AbstractStreamWriter
 
 E = TypeVar("E", bound=BaseException)
@@ -49,14 +49,20 @@ class OneShot(aiohttp.BytesPayload):
     carried it out. A body that is used up stops that (aiohttp asks it), and refuses (should a
     version not ask). It also knows whether a byte of the request may have left.
 
+    Args:
+        value: The bytes.
+
+        on_wire: Called before the first byte leaves.
+
     Attributes:
         started: Whether a byte may have left.
 
         withdrawn: Whether it must not be sent any more, though nothing of it was.
     """
 
-    def __init__(self, value: bytes) -> None:
+    def __init__(self, value: bytes, on_wire: Callable[[], None]) -> None:
         super().__init__(value, content_type="application/json")
+        self._on_wire = on_wire
         self.started = False
         self.withdrawn = False
 
@@ -76,6 +82,7 @@ class OneShot(aiohttp.BytesPayload):
             # The peer has spoken or gone: what comes next on it would be no answer to this.
             raise ConnectionAbortedError("the kept connection cannot be used any more")
         self.started = True
+        self._on_wire()
         await super().write_with_length(writer, content_length)
 
 
@@ -103,6 +110,9 @@ class Transport:
         proxy: URL of an HTTP proxy.
 
         ssl: TLS settings; True for the defaults.
+
+    Raises:
+        ConfigurationError: One of them is of the wrong kind; it is named.
     """
 
     def __init__(
@@ -114,12 +124,13 @@ class Transport:
         proxy: str | None,
         ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool,
     ) -> None:
+        self._home: _Home | None = None
+        _check_kinds(session, connector, proxy, ssl)
         self._borrowed = session
         self._connector = connector
         self._max_connections = max_connections
         self._proxy = proxy
         self._ssl = ssl
-        self._home: _Home | None = None
         self._closed = False
 
     @property
@@ -128,7 +139,12 @@ class Transport:
         return self._closed
 
     async def send(
-        self, sealed: Sealed, *, attempt_timeout: float, deadline: float | None
+        self,
+        sealed: Sealed,
+        *,
+        attempt_timeout: float,
+        deadline: float | None,
+        on_wire: Callable[[], None],
     ) -> Reply | NoReply:
         """
         Send *sealed* once.
@@ -140,6 +156,8 @@ class Transport:
                 free connection before that is bounded by *deadline* alone.
 
             deadline: Moment on the loop's clock at which all ends; None for no such moment.
+
+            on_wire: Called before the first byte leaves; from then on it may arrive.
 
         Raises:
             ClientClosedError: `aclose` was called.
@@ -160,7 +178,8 @@ class Transport:
                 if now >= deadline:  # A busy loop wakes late; nothing is sent when time is up.
                     return NoReply(what="no time left to send it", sent=False, timed_out=True)
                 ends = min(ends, deadline)
-            return await self._exchange(home.session, sealed, ends)
+            body = OneShot(sealed.body, on_wire)
+            return await self._exchange(home.session, sealed, body, ends)
         finally:
             home.slots.release()
 
@@ -183,9 +202,8 @@ class Transport:
             )
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, sealed: Sealed, ends: float
+        self, session: aiohttp.ClientSession, sealed: Sealed, body: OneShot, ends: float
     ) -> Reply | NoReply:
-        body = OneShot(sealed.body)
         try:
             async with (
                 asyncio.timeout_at(ends),
@@ -225,13 +243,16 @@ class Transport:
         except _HOPELESS as error:
             return NoReply(
                 what=f"no trusted connection ({type(error).__name__})",
-                sent=False,
+                sent=body.started,
                 transient=False,
                 cause=_shown(error),
             )
         except _NOT_CONNECTED as error:
+            # A middleware of the caller's session may have sent it on another one before.
             return NoReply(
-                what=f"no connection ({type(error).__name__})", sent=False, cause=_shown(error)
+                what=f"no connection ({type(error).__name__})",
+                sent=body.started,
+                cause=_shown(error),
             )
         except TimeoutError as error:
             what = "no answer in time" if body.started else "no connection in time"
@@ -306,6 +327,18 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
         )
+
+
+def _check_kinds(session: object, connector: object, proxy: object, ssl: object) -> None:
+    if not isinstance(session, aiohttp.ClientSession | None):
+        raise ConfigurationError("session must be an aiohttp.ClientSession")
+    if not isinstance(connector, aiohttp.BaseConnector | None):
+        raise ConfigurationError("connector must be an aiohttp connector")
+    if not isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
+        raise ConfigurationError("ssl must be an ssl.SSLContext, an aiohttp.Fingerprint or a bool")
+    # It may hold a password, so it is not repeated.
+    if not isinstance(proxy, str | None) or not re.match(r"https?://[^/]", proxy or "http://-"):
+        raise ConfigurationError("proxy must be an http:// or https:// URL")
 
 
 async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import attrs
 
-from carevalidate_async.errors import Attempt, CareValidateError
+from carevalidate_async.errors import Attempt, CareValidateError, Outcome
 
 
 @attrs.frozen(kw_only=True)
@@ -60,10 +60,12 @@ class CallEnded:
 
         attempts: All of them, oldest first.
 
+        outcome: What is known about the money after the whole call.
+
         error: What is raised; None where the call gives an answer, or was cancelled.
 
-        cancelled: Whether the caller's task was cancelled in the midst of the call. *attempts*
-            holds those that ended; one more may have been under way, so the outcome is unknown.
+        cancelled: Whether the caller's task was cancelled in the midst of the call. The last of
+            *attempts* is then the one that was on the wire, if one was.
 
         elapsed: Seconds from start to end.
     """
@@ -71,6 +73,7 @@ class CallEnded:
     operation: str
     idempotency_key: str | None
     attempts: tuple[Attempt, ...]
+    outcome: Outcome
     error: CareValidateError | None
     cancelled: bool
     elapsed: float

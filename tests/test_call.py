@@ -45,6 +45,7 @@ from carevalidate_async import (
     _call,
 )
 from carevalidate_async._config import Settings
+from carevalidate_async._operation import KeyInBody
 from carevalidate_async._secret import Secret
 from carevalidate_async._transport import Transport
 from carevalidate_async._wire import NoReply, Reply, Sealed
@@ -135,7 +136,12 @@ class Scripted(Transport):
         self.sent: list[Sealed] = []
 
     async def send(
-        self, sealed: Sealed, *, attempt_timeout: float, deadline: float | None
+        self,
+        sealed: Sealed,
+        *,
+        attempt_timeout: float,
+        deadline: float | None,
+        on_wire: Callable[[], None],
     ) -> Reply | NoReply:
         self.sent.append(sealed)
         got = self.script.pop(0)
@@ -378,12 +384,15 @@ class TestOutcome:
         for fact in facts[: len(met) - 1]:
             assert fact.passes
             assert repeatable or not fact.sent
+        keyed = isinstance(calling.operation.idempotency, KeyInBody)
         open_questions = any(fact.may_land for fact in facts)
+        open_questions |= "on record" in met and not keyed  # whose key?
         if error is None:
             conflict = calling is CONFIRM and met[-1] == "on record"
             assert met[-1] == "ok" or (conflict and (accept or open_questions))
         elif error.outcome is RECORDED:
             assert "on record" == met[-1]
+            assert keyed
         elif open_questions:
             assert UNKNOWN is error.outcome
         else:

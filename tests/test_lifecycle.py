@@ -397,10 +397,10 @@ class TestCancellation:
     @pytest.mark.parametrize(
         ("script", "policy", "attempts", "arrived"),
         [
-            ([silent], PATIENT, 0, 1),
-            ([drips(http(200, b" " * 999))], PATIENT, 0, 1),
+            ([silent], PATIENT, 1, 1),
+            ([drips(http(200, b" " * 999))], PATIENT, 1, 1),
             ([answers(503, b"", "Retry-After: 3")], RetryPolicy(), 1, 1),
-            ([answers(503), silent], RetryPolicy(base_delay=0), 1, 2),
+            ([answers(503), silent], RetryPolicy(base_delay=0), 2, 2),
         ],
         ids=["waiting", "reading", "in backoff", "second attempt"],
     )
@@ -440,10 +440,12 @@ class TestCancellation:
         assert isinstance(started, CallStarted)
         assert isinstance(ended, CallEnded)
         assert (True, None, attempts) == (ended.cancelled, ended.error, len(ended.attempts))
+        assert arrived == attempts
+        assert Outcome.UNKNOWN is ended.outcome
         assert arrived + 1 == len(server.requests)
         told = [r.message for r in caplog.records if r.levelno == logging.WARNING]
         assert 1 == len(told)
-        assert f"cancelled after {attempts} whole attempts" in told[0]
+        assert f"cancelled after {attempts} attempts, outcome unknown" in told[0]
         assert str(started.idempotency_key) in told[0]
 
     async def test_in_the_queue(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -464,7 +466,7 @@ class TestCancellation:
             assert 1 == free(client._session._transport)
 
         assert 2 == len(server.requests)
-        assert "cancelled after 0 whole attempts" in caplog.records[0].message
+        assert "cancelled after 0 attempts, outcome not_sent" in caplog.records[0].message
 
     async def test_while_connecting(self) -> None:
         """A call that is cancelled before it has a connection frees its slot."""

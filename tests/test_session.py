@@ -122,6 +122,22 @@ class TestOpen:
             with pytest.raises(ConfigurationError, match="not both"):
                 Session.open(URL, SECRET, session=given, connector=given.connector)
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"session": 5}, "session must be"),
+            ({"connector": "tcp"}, "connector must be"),
+            ({"ssl": "no"}, "ssl must be"),
+            ({"proxy": 5}, "proxy must be"),
+            ({"proxy": "nonsense"}, "proxy must be"),
+            ({"proxy": "http://"}, "proxy must be"),
+        ],
+    )
+    def test_wrong_kind(self, options: dict[str, Any], message: str) -> None:
+        """What is no session, connector, TLS setting or proxy is refused when it is given."""
+        with pytest.raises(ConfigurationError, match=message):
+            Session.open("http://127.0.0.1:9", SECRET, **options)
+
     def test_options_are_documented(self) -> None:
         """Each option of `ClientOptions` and `CallOptions` is explained in its docstring."""
         for options in (ClientOptions, CallOptions):

@@ -71,6 +71,7 @@ async def send(
         sealed,
         attempt_timeout=attempt_timeout,
         deadline=None if deadline is None else now + deadline,
+        on_wire=lambda: None,
     )
 
 
@@ -129,18 +130,20 @@ class Writer:
 class TestOneShot:
     async def test_written_once(self) -> None:
         """The first write goes out whole, and is known to have started."""
-        body, writer = OneShot(b"abc"), Writer()
+        told: list[bool] = []
+        body, writer = OneShot(b"abc", lambda: told.append(not writer.written)), Writer()
 
-        assert (False, False) == (body.started, body.consumed)
+        assert (False, False, []) == (body.started, body.consumed, told)
 
         await body.write_with_length(writer, 3)  # type: ignore[arg-type]
 
         assert [b"abc"] == writer.written
+        assert [True] == told
         assert (True, True) == (body.started, body.consumed)
 
     async def test_second_write_is_refused(self) -> None:
         """Whoever writes the body again is refused, and nothing goes out."""
-        body, first, second = OneShot(b"abc"), Writer(), Writer()
+        body, first, second = OneShot(b"abc", lambda: None), Writer(), Writer()
         await body.write_with_length(first, 3)  # type: ignore[arg-type]
 
         with pytest.raises(RuntimeError, match="sent once"):
@@ -150,7 +153,7 @@ class TestOneShot:
 
     async def test_withdrawn_is_refused(self) -> None:
         """A body that is withdrawn before it was written never goes out."""
-        body, writer = OneShot(b"abc"), Writer()
+        body, writer = OneShot(b"abc", lambda: None), Writer()
         body.withdrawn = True
 
         with pytest.raises(RuntimeError, match="sent once"):
@@ -161,7 +164,7 @@ class TestOneShot:
 
     async def test_spent_connection_is_refused(self) -> None:
         """On a connection that holds an answer already, or has failed, nothing is written."""
-        body, writer = OneShot(b"abc"), Writer(should_close=True)
+        body, writer = OneShot(b"abc", lambda: None), Writer(should_close=True)
 
         with pytest.raises(ConnectionAbortedError):
             await body.write_with_length(writer, 3)  # type: ignore[arg-type]
@@ -378,6 +381,31 @@ class TestLost:
         assert (True, True, True) == (got.sent, got.timed_out, got.transient)
         assert 2 == len(server.requests)
         assert 2 == server.connections
+
+
+class TestMiddleware:
+    async def test_what_went_out_before_is_not_forgotten(self) -> None:
+        """
+        A middleware of the caller's session that sends, and then finds no connection, leaves open
+        whether the payment is on record.
+        """
+
+        async def sends_first(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            (await handler(request)).close()
+            raise aiohttp.ClientConnectorError(request.connection_key, OSError("gone"))
+
+        async with (
+            RawServer() as server,
+            aiohttp.ClientSession(middlewares=[sends_first]) as session,
+        ):
+            transport = make(session=session)
+            got = lost(await send(transport, server.url))
+            await transport.aclose()
+
+        assert (True, False, True) == (got.sent, got.timed_out, got.transient)
+        assert 1 == len(server.requests)
 
 
 class TestKeptConnection:
