@@ -7,9 +7,13 @@ import hashlib
 import uuid
 from datetime import date, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from carevalidate_async._checks import check_key
 from carevalidate_async.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KeyPart = str | int | Decimal | bool | date | enum.Enum | uuid.UUID | None
 
@@ -48,9 +52,10 @@ def derive_idempotency_key(*parts: KeyPart) -> str:
         InvalidRequestError: No part was given, all are None or empty, or a part is of a kind that
             has no exact text (a float, a list, any object).
     """
-    facts = [_canonical(index, part) for index, part in enumerate(parts)]
-    if not any(text for _, text in facts):
-        raise InvalidRequestError("parts", "must hold at least one business fact")
+    facts = _facts(parts)
+    if isinstance(facts, InvalidRequestError):
+        del parts  # error reporters send the local variables of frames along
+        raise facts
     digest = hashlib.sha256(_VERSION)
     for kind, text in facts:
         data = text.encode("utf-8", "surrogatepass")
@@ -72,9 +77,22 @@ def checked_key(key: str | None) -> str:
     return key
 
 
-def _canonical(index: int, part: object) -> tuple[bytes, str]:
-    if isinstance(part, enum.Enum):
-        part = part.value
+def _facts(parts: Sequence[object]) -> list[tuple[bytes, str]] | InvalidRequestError:
+    facts = []
+    for index, part in enumerate(parts):
+        plain = part.value if isinstance(part, enum.Enum) else part
+        fact = _canonical(plain)
+        if fact is None:
+            # A datetime's text depends on its timezone, a float's on its rounding.
+            reason = f"has no exact text: {type(plain).__name__}"
+            return InvalidRequestError(f"parts[{index}]", reason)
+        facts.append(fact)
+    if not any(text for _, text in facts):
+        return InvalidRequestError("parts", "must hold at least one business fact")
+    return facts
+
+
+def _canonical(part: object) -> tuple[bytes, str] | None:
     text: tuple[bytes, str] | None = None
     # bool before int, datetime before date: each is a kind of the other.
     match part:
@@ -90,10 +108,6 @@ def _canonical(index: int, part: object) -> tuple[bytes, str]:
             text = b"number", _plain(part)
         case date() if not isinstance(part, datetime):
             text = b"date", part.isoformat()
-    if text is None:
-        # A datetime's text depends on its timezone, a float's on its rounding.
-        reason = f"has no exact text: {type(part).__name__}"
-        raise InvalidRequestError(f"parts[{index}]", reason)
     return text
 
 

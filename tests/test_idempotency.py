@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+import traceback
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation, Rounded, localcontext
@@ -248,6 +249,19 @@ class TestTellsTheSame:
 
 
 class TestRefuses:
+    def test_parts_stay_out_of_the_traceback(self) -> None:
+        """
+        Error reporters that send local variables along send no business fact.
+        """
+        parts: Any = ["jane@example.com", object()]
+        with pytest.raises(InvalidRequestError) as caught:
+            derive_idempotency_key(*parts)
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        _ours, *inner = shown.stack
+
+        assert inner
+        assert all("jane" not in str(frame.locals) for frame in inner)
+
     @pytest.mark.parametrize(
         ("part", "name"),
         [
