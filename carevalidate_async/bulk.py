@@ -76,7 +76,7 @@ def combined(earlier: Outcome | None, last: Outcome) -> Outcome:
     return last
 
 
-async def confirm_payments(
+def confirm_payments(
     client: Confirms,
     payments: Iterable[PaymentConfirmation] | AsyncIterable[PaymentConfirmation],
     *,
@@ -126,6 +126,14 @@ async def confirm_payments(
     if concurrency < 1 or asks < 1 or (rate is not None and not rate > 0):
         raise ValueError("concurrency and asks must be at least 1, and rate above 0")
     crew = _Crew(client, asks=asks, pause=pause, rate=rate, stop=stop or asyncio.Event())
+    return _rows(crew, payments, concurrency)
+
+
+async def _rows(
+    crew: _Crew,
+    payments: Iterable[PaymentConfirmation] | AsyncIterable[PaymentConfirmation],
+    concurrency: int,
+) -> AsyncGenerator[Row, None]:
     source = _one_by_one(payments)
     results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=concurrency)
     workers = [asyncio.create_task(crew.work(source, results)) for _ in range(concurrency)]
@@ -178,7 +186,7 @@ class _Crew:
         self._taking = asyncio.Lock()
         self._taken = 0
         self._exhausted = False
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     async def work(
         self, source: AsyncIterator[PaymentConfirmation], results: asyncio.Queue[Row | None]
@@ -187,18 +195,24 @@ class _Crew:
         try:
             while (taken := await self._take(source)) is not None:
                 await results.put(await self._settle(*taken))
-        except Exception as error:  # noqa: BLE001 - raised again once the others have finished
+        except (Exception, asyncio.CancelledError) as error:
+            # The source may hand on the cancellation of something that it waited for.
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # in a task we are
+                raise
             self._exhausted = True
-            self.failure = self.failure or error
+            self.failure = self.failure or error  # raised again once the others have finished
         await results.put(None)
 
     async def _take(
         self, source: AsyncIterator[PaymentConfirmation]
     ) -> tuple[int, PaymentConfirmation] | None:
-        await self._slot()
         # An async generator cannot be asked for two things at once.
         async with self._taking:
-            if self._exhausted or self._stop.is_set():
+            if self._exhausted:
+                return None
+            # Within the lock: of workers that find no payment, one alone waits for its slot.
+            await self._slot()
+            if self._stop.is_set():
                 return None
             try:
                 payment = await anext(source)
@@ -206,8 +220,13 @@ class _Crew:
                 self._exhausted = True
                 return None
             index, self._taken = self._taken, self._taken + 1
-        if payment.idempotency_key is None:
-            payment = attrs.evolve(payment, idempotency_key=new_idempotency_key())
+            if self._gap:  # a source that is slower than the rate must not save slots up
+                now = asyncio.get_running_loop().time()
+                self._next_slot = max(self._next_slot, now + self._gap)
+        given: object = payment
+        # What is no payment is refused when it is asked for, in its own row.
+        if isinstance(given, PaymentConfirmation) and given.idempotency_key is None:
+            payment = attrs.evolve(given, idempotency_key=new_idempotency_key())
         return index, payment
 
     async def _settle(self, index: int, payment: PaymentConfirmation) -> Row:
@@ -259,5 +278,7 @@ class _Crew:
 
     async def _wait(self, seconds: float) -> None:
         if seconds > 0:
+            # Not wait_for, which before Python 3.12 can swallow a cancellation.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._stop.wait()

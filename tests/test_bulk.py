@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import pytest
@@ -19,16 +20,15 @@ from carevalidate_async.errors import (
     BadRequestError,
     CareValidateError,
     InternalServerError,
+    InvalidRequestError,
     Outcome,
     RateLimitError,
 )
 from carevalidate_async.models import ConfirmationReceipt, Meta, PaymentConfirmation, PaymentStatus
-from carevalidate_async.sandbox import Fault
+from carevalidate_async.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-    from carevalidate_async.sandbox import Sandbox
 
 TRY = Attempt(number=1, duration=0.01, happened="ok", outcome=Outcome.RECORDED)
 RECEIPT = ConfirmationReceipt(meta=Meta(attempts=(TRY,)))
@@ -290,6 +290,33 @@ class TestRate:
         assert 20 == len(client.asked)
         assert 0.19 <= clock() - began < 1.5
 
+    async def test_workers_without_a_payment_wait_for_no_slot(self) -> None:
+        """
+        At the end of the payments one slot more is waited for, not one a worker.
+        """
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await collect(FakeClient(), [payment(1)], rate=10.0, concurrency=1000)
+
+        assert clock() - began < 10
+
+    async def test_a_slow_source_saves_no_slots_up(self) -> None:
+        """
+        Payments that come late are still evenly spaced.
+        """
+        clock = asyncio.get_running_loop().time
+        times: list[float] = []
+
+        async def source() -> AsyncIterator[PaymentConfirmation]:
+            await asyncio.sleep(0.1)
+            for number in range(3):
+                times.append(clock())
+                yield payment(number)
+
+        await collect(FakeClient(), source(), rate=20.0)
+
+        assert all(0.04 <= later - before for before, later in itertools.pairwise(times))
+
 
 class TestStop:
     async def test_what_is_in_flight_is_finished_and_no_more_is_taken(self) -> None:
@@ -320,6 +347,22 @@ class TestStop:
 
         assert LOST is row.error
         assert Outcome.UNKNOWN == row.outcome
+
+    async def test_leaving_a_stopped_run_ends_it(self) -> None:
+        """
+        Workers that wake for the stop in the moment in which they are cancelled end all the same.
+        """
+        busy = RateLimitError("busy", outcome=Outcome.REJECTED, retryable=True, retry_after=60.0)
+        client = FakeClient(*[busy] * 15)
+        stop = asyncio.Event()
+        async with asyncio.timeout(20):
+            rows = confirm_payments(client, map(payment, range(100)), concurrency=16, stop=stop)
+            async with contextlib.aclosing(rows):
+                async for _ in rows:
+                    stop.set()
+                    break
+
+        assert stop.is_set()
 
     async def test_leaving_the_loop_cancels_what_is_in_flight(self) -> None:
         """
@@ -380,8 +423,51 @@ class TestTroubleWithPayments:
         """
         An exception that is none of the package's ends the run.
         """
-        with pytest.raises(AttributeError):
-            await collect(FakeClient(), ["no payment"])
+
+        class Broken(FakeClient):
+            async def confirm_payment(self, *_: object, **__: object) -> NoReturn:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await collect(Broken(), [payment(1)])
+
+    @pytest.mark.parametrize("wrong", [None, "no payment", {"case_id": "c"}, 5], ids=type)
+    async def test_what_is_no_payment_is_refused_in_its_row(self, wrong: Any) -> None:  # noqa: ANN401
+        """
+        A wrong item spoils itself alone: the payments around it are recorded.
+        """
+        async with Sandbox() as sandbox, CareValidate("test", base_url=sandbox.url) as care:
+            rows = await collect(care, [payment(1), wrong, payment(2)])
+
+        assert 2 == len(sandbox.payments)
+        (refused,) = (row for row in rows if row.error is not None)
+        assert isinstance(refused.error, InvalidRequestError)
+        assert (1, Outcome.NOT_SENT) == (refused.index, refused.outcome)
+
+    async def test_a_source_that_hands_a_cancellation_on_ends_the_run(self) -> None:
+        """
+        A source whose own helper was cancelled is a source that fails: nothing hangs.
+        """
+
+        async def source() -> AsyncIterator[PaymentConfirmation]:
+            yield payment(1)
+            helper = asyncio.ensure_future(asyncio.sleep(60))
+            helper.cancel()
+            await helper
+
+        rows = confirm_payments(FakeClient(), source(), concurrency=3)
+        first = await anext(rows)
+        with pytest.raises(asyncio.CancelledError):
+            await anext(rows)
+
+        assert Outcome.RECORDED is first.outcome
+
+    def test_bad_numbers_are_refused_at_once(self) -> None:
+        """
+        A wrong option is told by the call, not by the first row.
+        """
+        with pytest.raises(ValueError, match="at least 1"):
+            confirm_payments(FakeClient(), [], concurrency=0)
 
     def test_a_row_shows_no_personal_data(self) -> None:
         """
