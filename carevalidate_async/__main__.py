@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
@@ -16,6 +17,8 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    # What the log says, the commands say in their own words.
+    logging.getLogger("carevalidate_async").addHandler(logging.NullHandler())
     cli(prog_name="carevalidate")
 
 

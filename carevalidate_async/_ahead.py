@@ -50,14 +50,16 @@ class Ahead:
         Args:
             unless: Ends the wait for rows with None too.
         """
+        if unless.is_set():  # however many rows there are
+            return None
         rows = asyncio.ensure_future(self._next())
         stop = asyncio.ensure_future(unless.wait())
-        await asyncio.wait({rows, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if rows.done():
-            return rows.result()
-        rows.cancel()
-        return None
+        try:
+            await asyncio.wait({rows, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return rows.result() if rows.done() else None
+        finally:
+            rows.cancel()
+            stop.cancel()
 
     async def _next(self) -> list[Read] | None:
         while True:

@@ -52,7 +52,7 @@ class Alarm:
         # A key that is refused keeps the vendor from looking at the payment at all.
         looked_at = {Outcome.RECORDED, Outcome.UNKNOWN} | (set() if refused else {Outcome.REJECTED})
         self.reached |= row.outcome in looked_at
-        if type(error) is APIConnectionError and row.outcome is Outcome.NOT_SENT:
+        if isinstance(error, APIConnectionError) and row.outcome is Outcome.NOT_SENT:
             self._out_of_reach += 1
             if self._out_of_reach >= self._patience:
                 self._ring(f"the vendor cannot be reached ({error.summary})")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from carevalidate_async._counts import Counts
-from carevalidate_async._fields import FileRow, Problem
+from carevalidate_async._counts import Counts, Tally
+from carevalidate_async._fields import UNDECIDED, FileRow, Problem
 from carevalidate_async.bulk import Row, combined
 from carevalidate_async.errors import (
     AuthenticationError,
+    CareValidateError,
     InvalidRequestError,
     Outcome,
     PermissionDeniedError,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from carevalidate_async._rejects import Rejects
+
+_LONGEST_REASON = 1000  # characters; a cell that is too long would stop the next run
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +76,8 @@ class Books:
 
         tell: Called with the line of a row that needs another look, and what is wrong with it.
 
+        tally: A hook of the client.
+
     What is awaited raises JournalError where the journal, and OSError where the rejects file cannot
     be written; `give_up` accounts for the rows that were left without a place.
     """
@@ -84,6 +89,7 @@ class Books:
         duplicates: Duplicates,
         rejects: Rejects | None,
         tell: Callable[[int, str], None],
+        tally: Tally,
     ) -> None:
         self.counts = Counts()
         self.known = 0
@@ -91,6 +97,7 @@ class Books:
         self._duplicates = duplicates
         self._rejects = rejects
         self._tell = tell
+        self._tally = tally
         self._waiting: deque[Planned] = deque()
         self._handed_out = 0
         self._in_flight: dict[int, Planned] = {}
@@ -139,7 +146,7 @@ class Books:
         self._flush()
 
     async def cut_off(self) -> None:
-        """Settle what is in flight: its answers will not come."""
+        """Settle what is in flight: its answers will not come, but its requests count."""
         await self._leave(list(self._in_flight.values()), State.UNKNOWN)
         self._in_flight.clear()
 
@@ -159,6 +166,8 @@ class Books:
 
     def give_up(self) -> None:
         """Count what can no longer be put on disk."""
+        for item in self._in_flight.values():
+            self.counts.attempts += self._tally.take(item.plan.key)
         asked = [item for item in self._waiting if item.plan.may_have_landed]
         self.counts.unknown += len(self._in_flight) + len(asked)
         self.counts.not_sent += self.counts.rows - self.counts.settled
@@ -173,18 +182,19 @@ class Books:
                 self.known += 1
                 self.counts.add(plan.state)
             case Verdict.CONFLICT:
-                reason = f"{before} used this key for another payment"
-                self._place("invalid", row, [Problem("idempotency_key", reason)])
+                problem = Problem("idempotency_key", f"{before} used this key for another payment")
+                self._place("invalid", row, [problem], key=_undecided(payment))
             case Verdict.DUPLICATE if self._duplicates is Duplicates.ONCE:
                 self.counts.add("duplicates")
             case Verdict.DUPLICATE:
                 reason = f"is the same payment as {before}; give it a key of its own if it is not"
                 if payment.idempotency_key is not None:
                     reason = f"is the same payment as {before}, under the same key"
-                self._place("duplicates", row, [Problem("", reason)])
+                self._place("duplicates", row, [Problem("", reason)], key=_undecided(payment))
 
     def _settled(self, item: Planned, row: Row, settlement: Settlement) -> None:
         self.counts.attempts += len(row.attempts)
+        self._tally.take(item.plan.key)
         error, state = row.error, settlement.state
         if error is None or state in {State.CONFIRMED, State.ALREADY_RECORDED}:
             self.counts.add(state)
@@ -212,17 +222,19 @@ class Books:
         self._tell(row.line, f"{_title(name)}: {'; '.join(map(str, problems))}")
         if self._rejects is not None:
             # The vendor's own words may be personal; the rejects file is as private as the rows.
-            shown = problems if said is None else [Problem("", said)]
+            shown = problems if said is None else [Problem("", said[:_LONGEST_REASON])]
             self._rejects.write(row, shown, key)
 
     async def _leave(self, items: Sequence[Planned], state: State) -> None:
         states = [State.UNKNOWN if item.plan.may_have_landed else state for item in items]
-        await self._journal.settle(
-            Settlement(key=item.plan.key, state=left)
-            for item, left in zip(items, states, strict=True)
-        )
-        for item, left in zip(items, states, strict=True):
+        settlements = [
+            Settlement(key=key, state=left, attempts=self._tally.take(key))
+            for key, left in zip((item.plan.key for item in items), states, strict=True)
+        ]
+        await self._journal.settle(settlements)
+        for item, left, settlement in zip(items, states, settlements, strict=True):
             self.counts.add(left)
+            self.counts.attempts += settlement.attempts
             if left is State.UNKNOWN:
                 self._tell(item.row.line, "unknown: the run ended before its answer came")
 
@@ -240,7 +252,7 @@ def _judged(plan: Plan, row: Row) -> Settlement:
             state = State.CONFIRMED if fresh else State.ALREADY_RECORDED
         case Outcome.UNKNOWN:
             state = State.UNKNOWN
-        case Outcome.REJECTED if not isinstance(error, AuthenticationError | PermissionDeniedError):
+        case Outcome.REJECTED if _is_about_the_row(error):
             state = State.REJECTED
         case _:
             state = State.NOT_SENT
@@ -252,6 +264,19 @@ def _judged(plan: Plan, row: Row) -> Settlement:
         status=getattr(error, "status", None),
         code=getattr(error, "code", None),
     )
+
+
+def _undecided(payment: PaymentConfirmation) -> str:
+    # Run as it is, a rejects file would ask under a key that is another row's, hear that it is on
+    # record, and count this payment as recorded.
+    own = payment.idempotency_key
+    return UNDECIDED if own is None else f"{UNDECIDED} (was {own})"
+
+
+def _is_about_the_row(error: CareValidateError | None) -> bool:
+    # A refused key and a vendor that asks for patience say nothing of the payment.
+    refused = isinstance(error, AuthenticationError | PermissionDeniedError)
+    return not refused and not (error is not None and error.retryable)
 
 
 def _title(name: str) -> str:

@@ -1,7 +1,7 @@
 """
 What all commands share: options, clients made from them, signals, and how a command ends.
 
-Only click is imported at once, so that ``--help`` is fast. What people read goes to standard error,
+What people read goes to standard error,
 results go to standard output; credentials come from the environment alone.
 """
 
@@ -12,16 +12,17 @@ import contextlib
 import functools
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
 import click
 
 from carevalidate_async._output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from carevalidate_async import CareValidate, ClientOptions
+    from carevalidate_async.hooks import Hook
     from carevalidate_async.planocore import Planocore
     from carevalidate_async.sandbox import Sandbox
 
@@ -97,16 +98,37 @@ def command(run: Callable[..., int]) -> Callable[..., None]:
     return ended
 
 
-async def open_care(stack: contextlib.AsyncExitStack, options: Options) -> CareValidate:
+@contextlib.contextmanager
+def open_input(file: str) -> Iterator[BinaryIO]:
+    """Open *file*, - for standard input, to read bytes."""
+    if file == "-":
+        # Not sys.stdin, which a thread that waits for input would keep from closing at the end.
+        try:
+            stream = open(0, "rb", closefd=False)  # noqa: SIM115
+        except OSError as error:
+            raise StopError(f"standard input: {error.strerror}") from None
+        yield stream
+        return
+    try:
+        stream = open(file, "rb")  # noqa: PTH123, SIM115
+    except OSError as error:
+        raise StopError(f"{file}: {error.strerror}") from None
+    with stream:
+        yield stream
+
+
+async def open_care(
+    stack: contextlib.AsyncExitStack, options: Options, *, hooks: Sequence[Hook] = ()
+) -> CareValidate:
     """Return the client that the options ask for; *stack* closes it, and a sandbox of its own."""
     from carevalidate_async import CareValidate
 
     key, url = None, options["base_url"]
     if options["sandbox"]:
         key, url = "sandbox", (await _sandbox(stack)).url
-    client = CareValidate(
-        key, environment=options.get("environment"), base_url=url, **_patience(options)
-    )
+    patience = _patience(options)
+    patience["hooks"] = hooks
+    client = CareValidate(key, environment=options.get("environment"), base_url=url, **patience)
     return await stack.enter_async_context(client)
 
 

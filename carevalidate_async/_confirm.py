@@ -7,9 +7,10 @@ import contextlib
 import math
 import os
 import re
+import stat
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -23,6 +24,7 @@ from carevalidate_async._command import (
     StopError,
     command,
     open_care,
+    open_input,
     signals,
     takes,
 )
@@ -30,8 +32,6 @@ from carevalidate_async._output import print_json
 from carevalidate_async._voice import Voice, show_summary, summary_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from carevalidate_async._rejects import Rejects
     from carevalidate_async._rows import RowReader
     from carevalidate_async.journal import Journal
@@ -98,51 +98,34 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     if options["rate"] is not None and math.isnan(options["rate"]):
         raise click.UsageError("--rate must be a number above 0")
     form = options["form"]
-    with _open(file) as (stream, size):
+    with open_input(file) as stream:
+        size = os.fstat(stream.fileno()).st_size if file != "-" else None
         try:
             reader = RowReader(stream, FileFormat(form) if form else None)
         except FileError as error:
             raise StopError(f"{file}: {error}") from None
         except OSError as error:
             raise StopError(f"{file}: {error.strerror}") from None
-        return asyncio.run(_confirm(file, size, reader, options))
-
-
-@contextlib.contextmanager
-def _open(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    if file == "-":
-        # Not sys.stdin, which a thread that waits for input would keep from closing at the end.
-        try:
-            stream = open(0, "rb", closefd=False)  # noqa: SIM115
-        except OSError as error:
-            raise StopError(f"standard input: {error.strerror}") from None
-        yield stream, None
-        return
-    try:
-        stream = open(file, "rb")  # noqa: PTH123, SIM115
-    except OSError as error:
-        raise StopError(f"{file}: {error.strerror}") from None
-    with stream:
-        status = os.fstat(stream.fileno())
-        yield stream, status.st_size or None
+        return asyncio.run(_confirm(file, size or None, reader, options))
 
 
 async def _confirm(file: str, size: int | None, reader: RowReader, options: Options) -> int:
+    from carevalidate_async._counts import Tally
     from carevalidate_async._progress import show
     from carevalidate_async._run import FileRun
     from carevalidate_async.journal import Duplicates
 
     dry_run = options["dry_run"]
-    duplicates = Duplicates(options["duplicates"])
     async with contextlib.AsyncExitStack() as stack:
         # In this order: what can be wrong is found before anything is made or sent.
         target = _target(options)
         path = _journal_path(file, target, options)
         rejects_path = None if dry_run else options["rejects"]
-        _check_paths(FILE=file, journal=path, rejects=rejects_path)
-        client = None if dry_run else await open_care(stack, options)
+        _check_paths(FILE=0 if file == "-" else file, journal=path, rejects=rejects_path)
+        tally = Tally()
+        client = None if dry_run else await open_care(stack, options, hooks=[tally])
         journal = await _journal(stack, path, target, rehearse=dry_run)
-        rejects = _rejects(stack, rejects_path, reader, with_keys=duplicates is Duplicates.EACH)
+        rejects = _rejects(stack, rejects_path, reader)
         display = show(sys.stderr)
         voice = Voice(display, results=sys.stderr if options["as_json"] else sys.stdout)
         run = FileRun(
@@ -152,9 +135,10 @@ async def _confirm(file: str, size: int | None, reader: RowReader, options: Opti
             watcher=voice,
             size=size,
             rejects=rejects,
-            duplicates=duplicates,
+            duplicates=Duplicates(options["duplicates"]),
             concurrency=options["concurrency"],
             rate=options["rate"],
+            tally=tally,
         )
         with signals(run.stop, voice.note), display:
             if reader.header:
@@ -199,14 +183,23 @@ def _journal_path(file: str, target: str, options: Options) -> str:
     return os.path.join(folder, os.path.basename(path)) if folder else ""  # noqa: PTH118, PTH119
 
 
-def _check_paths(**paths: str | None) -> None:
-    """Refuse two names for one file: one of them would be overwritten."""
-    seen: dict[str, str] = {}
+def _check_paths(**paths: str | int | None) -> None:
+    """Refuse two names (or an open file's number) for one file: it would be overwritten."""
+    seen: dict[object, str] = {}
     for name, path in paths.items():
-        if path and path != "-":
-            first = seen.setdefault(os.path.realpath(path), name)
+        if path or path == 0:
+            first = seen.setdefault(_identity(path), name)
             if first != name:
                 raise StopError(f"{name} and {first} are the same file: {path}")
+
+
+def _identity(path: str | int) -> object:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a number too
+    except OSError:
+        return path if isinstance(path, int) else os.path.realpath(path)
+    # What is no regular file is not overwritten.
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else object()
 
 
 async def _journal(
@@ -221,14 +214,14 @@ async def _journal(
 
 
 def _rejects(
-    stack: contextlib.AsyncExitStack, path: str | None, reader: RowReader, *, with_keys: bool
+    stack: contextlib.AsyncExitStack, path: str | None, reader: RowReader
 ) -> Rejects | None:
     from carevalidate_async._rejects import Rejects
 
     if path is None:
         return None
     try:
-        rejects = Rejects(path, reader, with_keys=with_keys)
+        rejects = Rejects(path, reader)
     except OSError as error:
         raise StopError(f"{path}: {error.strerror}") from None
     stack.callback(_close, rejects)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from carevalidate_async.hooks import AttemptEnded
 from carevalidate_async.journal import Duplicates
 
 if TYPE_CHECKING:
+    from carevalidate_async.hooks import Event
     from carevalidate_async.models import PaymentConfirmation
 
 
@@ -37,6 +39,22 @@ class Watcher(Protocol):
         """There is something to know about the run as a whole."""
 
 
+class Tally:
+    """Counts the requests of payments under way by their keys; a hook of the client."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[str, int] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Count an attempt."""
+        if isinstance(event, AttemptEnded) and event.idempotency_key is not None:
+            self._attempts[event.idempotency_key] = self._attempts.get(event.idempotency_key, 0) + 1
+
+    def take(self, key: str) -> int:
+        """Return the requests of the payment under *key*, and forget them."""
+        return self._attempts.pop(key, 0)
+
+
 @attrs.define(kw_only=True)
 class Counts:
     """
@@ -59,7 +77,7 @@ class Counts:
 
         not_sent: Surely not on record, and not refused either.
 
-        attempts: Requests that this run began.
+        attempts: Requests that this run made, those that it did not wait for included.
     """
 
     rows: int = 0
@@ -141,7 +159,7 @@ class Summary:
         """
         if self.interrupted:
             return 130
-        if self.refused and not self.reached:
+        if self.refused and not self.reached and not self.counts.unknown:
             return 2
         repeated = self.counts.duplicates and self.duplicates is not Duplicates.ONCE
         failed = self.counts.failed - (self.counts.not_sent if self.rehearsal else 0)

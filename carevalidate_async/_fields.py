@@ -22,6 +22,12 @@ SPELLED = {spell: name for name in FIELDS for spell in (name, camel(name))}
 ERROR_COLUMNS = ("error_line", "error_field", "error_reason")
 """What a rejects file says about a row; no field of it."""
 
+UNDECIDED = "\u2192 decide"
+"""
+Begins an idempotency key that a rejects file leaves to a person. No usable key begins so, whatever
+a spreadsheet makes of the arrow.
+"""
+
 _BARE = {name.replace("_", ""): name for name in FIELDS}
 _AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]{1,2})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -160,6 +166,10 @@ def to_row(
         if value is None or value == "":
             if name in REQUIRED:
                 found.append(Problem(name, "is missing"))
+            continue
+        if name == "idempotency_key" and isinstance(value, str) and value.startswith(UNDECIDED):
+            reason = "is undecided: give the row one of its own, or delete it if it is the same"
+            found.append(Problem(name, reason))
             continue
         try:
             fields[name] = _read(name, value)

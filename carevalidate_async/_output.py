@@ -51,5 +51,8 @@ def print_json(document: Mapping[str, object]) -> bool:
     """Print *document* to standard output, in one line of ASCII; tell whether it got there."""
     from carevalidate_async._codec import encode
 
-    text = encode(document).decode()
+    try:
+        text = encode(document).decode()
+    except UnicodeEncodeError:  # a lone surrogate, which a header can hold
+        text = json.dumps(document, default=str)
     return say(re.sub("[^\0-\x7f]", lambda found: json.dumps(found[0])[1:-1], text), sys.stdout)

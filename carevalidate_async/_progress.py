@@ -35,8 +35,9 @@ _TITLES: Mapping[str, str] = {
 _NEXT_STEPS: Mapping[str, str] = {
     "rejected": "the vendor said no and recorded nothing: correct them and run them again",
     "invalid": "refused here, not sent: correct them and run them again",
-    "duplicates": "the file has them twice, and the later ones were not sent: --duplicates once if "
-    "they are the same payment, --duplicates each if they are payments of their own",
+    "duplicates": "the file has them twice, and the later ones were not sent: run the file again "
+    "with --duplicates once if they are the same payment, --duplicates each if they are payments "
+    "of their own",
     "unknown": "may or may not be on record: run the same command again, which asks under the same "
     "keys, so that nothing is recorded twice",
     "not_sent": "not on record: run the same command again",

@@ -29,20 +29,18 @@ class Rejects:
     Args:
         path: Where; an existing file is replaced.
 
-        reader: The file that the rows come from.
-
-        with_keys: Whether rows get a column for an idempotency key where the file lacks one.
+        reader: The file that the rows come from. Where a CSV file lacks a column for idempotency
+            keys, its rejects file has one.
 
     All of it raises OSError, which names the file, where it cannot be written.
     """
 
-    def __init__(self, path: str, reader: RowReader, *, with_keys: bool = False) -> None:
+    def __init__(self, path: str, reader: RowReader) -> None:
         self._format = reader.format
         self._width = len(reader.header)
         self._kept = [i for i, name in enumerate(reader.header) if name not in ERROR_COLUMNS]
         columns = [SPELLED.get(name) for name in reader.header]
         self._key_at = columns.index("idempotency_key") if "idempotency_key" in columns else None
-        self._key_first = with_keys and self._key_at is None
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         handle = os.open(path, flags, 0o600)
         # newline="": csv ends its lines itself, and json Lines end in \n on every system.
@@ -51,6 +49,8 @@ class Rejects:
             os.chmod(path, 0o600)  # noqa: PTH101 - it may have been there with other rights
         self._path = path
         self._writer = csv.writer(self._file, lineterminator="\n")
+        # A lone carriage return would end the row for its reader, and is not quoted by itself.
+        self._quoting = csv.writer(self._file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         if self._format is FileFormat.CSV:
             names = [reader.header[i] for i in self._kept]
             self._writer.writerow([*ERROR_COLUMNS, *self._own_key("idempotency_key"), *names])
@@ -62,7 +62,7 @@ class Rejects:
                 raise
 
     def _own_key(self, value: str) -> list[str]:
-        return [value] if self._key_first else []
+        return [value] if self._key_at is None else []
 
     def write(self, row: FileRow, problems: Sequence[Problem], key: str | None = None) -> None:
         """
@@ -86,7 +86,9 @@ class Rejects:
             cells[self._key_at] = key
         kept = [cells[i] for i in self._kept if i < len(cells)] + cells[self._width :]
         with self._named():
-            self._writer.writerow([row.line, field, reason, *self._own_key(key or ""), *kept])
+            lone = any("\r" in cell for cell in (reason, *kept))
+            writer = self._quoting if lone else self._writer
+            writer.writerow([row.line, field, reason, *self._own_key(key or ""), *kept])
 
     def flush(self) -> None:
         """Hand what was written to the system."""

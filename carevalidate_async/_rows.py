@@ -148,8 +148,14 @@ class RowReader:
             except RecordTooLongError:
                 yield self._broken(line, "limit")
                 return
-            if any(cell.strip() for cell in cells):
+            if self._swallowed_a_row():
+                yield self._broken(line, "")
+            elif any(cell.strip() for cell in cells):
                 yield self._csv_row(line, cells)
+
+    def _swallowed_a_row(self) -> bool:
+        # Between two stray quotes, rows become the text of one cell.
+        return any(text.count(",") >= len(self.header) - 1 for text in self._lines.record[1:])
 
     def _broken(self, line: int, error: str) -> FileRow:
         last = self._lines.number
@@ -214,10 +220,10 @@ class RowReader:
             document, reason = None, "is nested too deeply"
         if not isinstance(document, _Object):
             return FileRow(line=line, problems=(Problem("", reason),), original=text)
-        problems = [
-            *(Problem(field, "is given twice") for field in document.repeated),
-            *(Problem(near, "is spelled differently") for near in near_misses(document)),
-        ]
+        if document.repeated:  # the object holds one of the values, the text all of them
+            twice = tuple(Problem(field, "is given twice") for field in document.repeated)
+            return FileRow(line=line, problems=twice, original=text)
+        problems = [Problem(near, "is spelled differently") for near in near_misses(document)]
         for name in document:
             if len(self.ignored) == _MOST_IGNORED:
                 break

@@ -16,7 +16,7 @@ import attrs
 from carevalidate_async._ahead import BATCH, Ahead
 from carevalidate_async._alarm import Alarm
 from carevalidate_async._books import Books
-from carevalidate_async._counts import Summary
+from carevalidate_async._counts import Summary, Tally
 from carevalidate_async.bulk import Confirms, Row, confirm_payments
 from carevalidate_async.journal import Duplicates, Journal, JournalError
 
@@ -61,6 +61,8 @@ class FileRun:
         rate: Asks begun per second at most.
 
         grace: Seconds that payments in flight have once the run is told to stop.
+
+        tally: A hook of the client, which counts the requests of rows that are cut off.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class FileRun:
         concurrency: int = 64,
         rate: float | None = None,
         grace: float = GRACE,
+        tally: Tally | None = None,
     ) -> None:
         self._client = client
         self._watcher = watcher
@@ -84,7 +87,13 @@ class FileRun:
         self._concurrency = concurrency
         self._rate = rate
         self._grace = grace
-        self._books = Books(journal, duplicates=duplicates, rejects=rejects, tell=watcher.problem)
+        self._books = Books(
+            journal,
+            duplicates=duplicates,
+            rejects=rejects,
+            tell=watcher.problem,
+            tally=tally or Tally(),
+        )
         self._alarm = Alarm(concurrency)
         self._ahead = Ahead(reader)
         self._rehearsing = False
@@ -196,7 +205,8 @@ class FileRun:
         await self._stop.wait()
         limit.reschedule(clock() + self._grace)
         await self._hurry.wait()
-        limit.reschedule(clock())
+        if not limit.expired():
+            limit.reschedule(clock())
 
     async def _payments(self) -> AsyncIterator[PaymentConfirmation]:
         while not self._halt.is_set():

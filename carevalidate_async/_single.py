@@ -53,15 +53,27 @@ def read_document(text: str | bytes) -> dict[str, Any]:
     Return the JSON object that *text* is, its numbers exact.
 
     Raises:
-        InvalidRequestError: It is no JSON object; none of it is repeated.
+        InvalidRequestError: It is no JSON object, or says a field twice; no value is repeated.
     """
 
     def refuse(_: str) -> NoReturn:
         raise ValueError
 
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            name = next(name for name in found if names.count(name) > 1)
+            raise InvalidRequestError(_shown(name), "is given twice")
+        return found
+
     try:
-        document = json.loads(text, parse_float=Decimal, parse_constant=refuse)
-    except (ValueError, RecursionError):
+        document = json.loads(
+            text, parse_float=Decimal, parse_constant=refuse, object_pairs_hook=unique
+        )
+    except InvalidRequestError:
+        raise
+    except (ValueError, RecursionError, ArithmeticError):
         document = None
     if not isinstance(document, dict):
         raise InvalidRequestError("input", "is not one JSON object")
@@ -88,9 +100,11 @@ def build(kind: type[T], *layers: Mapping[str, Any], above: str = "") -> T:
     nested = _NESTED.get(kind, {})
     values: dict[str, Any] = {}
     parts: dict[str, list[Mapping[str, Any]]] = {}
+    for layer in layers:
+        _refuse_two_spellings(layer, spelled, above)
     for name, value in (pair for layer in layers for pair in layer.items() if pair[1] is not None):
         if name not in spelled:
-            raise InvalidRequestError(f"{above}{name}", f"is no field of {kind.__name__}")
+            raise InvalidRequestError(f"{above}{_shown(name)}", f"is no field of {kind.__name__}")
         field = spelled[name]
         if field in nested and isinstance(value, Mapping):
             parts.setdefault(field, []).append(value)
@@ -107,6 +121,18 @@ def build(kind: type[T], *layers: Mapping[str, Any], above: str = "") -> T:
         if wanted.default is attrs.NOTHING and wanted.name not in values:
             raise InvalidRequestError(f"{above}{wanted.name}", "is missing")
     return kind(**values)
+
+
+def _refuse_two_spellings(layer: Mapping[str, Any], spelled: Mapping[str, str], above: str) -> None:
+    fields = [spelled[name] for name in layer if name in spelled]
+    for field in fields:
+        if fields.count(field) > 1:
+            raise InvalidRequestError(f"{above}{field}", "is given twice, in two spellings")
+
+
+def _shown(name: str) -> str:
+    """Return a field's name from outside, fit to be printed."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def keyed(request: T, operation: Operation[T, Any]) -> tuple[T, str | None]:

@@ -17,8 +17,10 @@ from carevalidate_async._command import (
     JSON,
     PATIENCE,
     Options,
+    StopError,
     command,
     open_care,
+    open_input,
     open_planocore,
     takes,
 )
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 _INPUT = click.option(
     "--input",
     "source",
-    type=click.File("rb"),
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="JSON object with the fields, - for standard input: what is personal or secret does not "
     "show in the list of processes there.",
@@ -87,7 +89,7 @@ def _single(
     outcome, key = Outcome.NOT_SENT, None
     try:
         source = options["source"]
-        document = {} if source is None else single.read_document(source.read())
+        document = {} if source is None else single.read_document(_read(source))
         request, key = single.keyed(single.build(operation.takes, document, *layers), operation)
         outcome = Outcome.UNKNOWN  # as long as nobody says better
         answer = asyncio.run(call(request))
@@ -107,6 +109,18 @@ def _single(
         under = "" if key is None else f", under the idempotency key {key}"
         say(f"Error: it was carried out{under}, but its answer could not be shown", sys.stderr)
     return 0 if shown else 1
+
+
+def _read(source: str) -> bytes:
+    if source == "-":
+        if sys.stdin is None:
+            raise StopError("standard input: is closed")
+        return sys.stdin.buffer.read()
+    with open_input(source) as stream:
+        try:
+            return stream.read()
+        except OSError as error:
+            raise StopError(f"{source}: {error.strerror}") from None
 
 
 @click.command()

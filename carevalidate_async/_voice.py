@@ -95,7 +95,7 @@ def show_summary(summary: Summary, *, journal: str | None, rejects: str | None) 
     if journal is not None:
         lines.append(f"Journal: {_readable(journal)}")
     if summary.interrupted:
-        lines.append("Interrupted: the rest of the file was not read; the same command resumes.")
+        lines.append("Interrupted: rows not read yet are not counted; the same command resumes.")
     if summary.rehearsal:
         lines.append("dry run: nothing was sent")
     say("\n".join(lines), sys.stdout)

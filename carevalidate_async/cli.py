@@ -1,8 +1,4 @@
-"""
-The command line: the group, and the sandbox.
-
-Only click is imported at once, so that ``--help`` is fast.
-"""
+"""The command line: the group, and the sandbox."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ def cli() -> None:
     "--fault-rate",
     type=click.FloatRange(0, 1),
     default=0.0,
-    help="Probability of each fault that there is.",
+    help="Probability of each fault that there is; all of them add up to at most 1.",
 )
 @click.option(
     "--hang-seconds",

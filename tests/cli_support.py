@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import subprocess
 import sys
 import termios
@@ -72,3 +73,17 @@ def unread(pipe: IO[str] | None) -> int:
     """Return how many bytes of what was written to *pipe* nobody has taken yet."""
     assert pipe is not None
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def run_with(redirections: str, *arguments: str, **variables: str) -> Any:  # noqa: ANN401
+    """Run the command in a shell that redirects its streams."""
+    command = f'exec "$@" {redirections}'
+    return subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-m", "carevalidate_async", *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "", **variables},  # buffered, as it is by default
+        timeout=60,
+    )

@@ -10,6 +10,7 @@ from carevalidate_async.bulk import Row
 from carevalidate_async.errors import (
     AnswerLostError,
     APIConnectionError,
+    APITimeoutError,
     AuthenticationError,
     BadRequestError,
     CareValidateError,
@@ -47,6 +48,18 @@ class TestAlarm:
             alarm.heed(row(error))
 
         assert (None, False, True) == (alarm.reason, alarm.refused, alarm.reached)
+
+    @pytest.mark.parametrize("kind", [APIConnectionError, APITimeoutError])
+    def test_a_vendor_out_of_reach(self, kind: type[APIConnectionError]) -> None:
+        """
+        Neither a refused connection nor one that never comes reaches the vendor.
+        """
+        alarm = Alarm(1)
+        for _ in range(UNREACHABLE_STREAK):
+            assert alarm.reason is None
+            alarm.heed(row(kind("away", outcome=Outcome.NOT_SENT)))
+
+        assert "the vendor cannot be reached (away); no further row was sent" == alarm.reason
 
     def test_a_refused_key_is_enough_once(self) -> None:
         """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from carevalidate_async._books import Books
+from carevalidate_async._counts import Tally
 from carevalidate_async._fields import FileRow, content_key
 from carevalidate_async._rows import RowReader
 from carevalidate_async.journal import Duplicates, Journal
@@ -43,7 +44,7 @@ def books(journal: Journal, told: list[tuple[int, str]]) -> Books:
     def tell(line: int, text: str) -> None:
         told.append((line, text))
 
-    return Books(journal, duplicates=Duplicates.REFUSE, rejects=None, tell=tell)
+    return Books(journal, duplicates=Duplicates.REFUSE, rejects=None, tell=tell, tally=Tally())
 
 
 class TestBooks:

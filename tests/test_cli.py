@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from carevalidate_async import _progress, _voice, cli
 from carevalidate_async.sandbox import Fault, Sandbox
-from cli_support import HEADER, good, running_sandbox, start, unread, wait_for
+from cli_support import HEADER, good, run_with, running_sandbox, start, unread, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,15 @@ KEYS = [
     *("rows", "confirmed", "already_recorded", "rejected", "invalid", "duplicates", "unknown"),
     *("not_sent", "attempts", "elapsed_s", "rows_per_s", "journal"),
 ]
+
+
+ROW = {
+    "case_id": "c",
+    "amount": "9",
+    "payment_date": "2026-01-05",
+    "valid_until": "2026-02-05",
+    "status": "PAID",
+}
 
 
 @pytest.fixture
@@ -423,6 +432,74 @@ class TestTargets:
         assert journal == document(result)["journal"]
 
 
+class TestRejectsAsTheyAre:
+    """A rejects file that nobody corrected puts nothing on record, and says so."""
+
+    @pytest.mark.parametrize("form", ["csv", "jsonl"])
+    def test_another_payments_key(self, served: Sandbox, form: str) -> None:
+        """
+        Under a key of another payment a row would count as recorded: it is refused again.
+        """
+        rows = [
+            {**ROW, "case_id": f"g{n}", "amount": f"{n}", "idempotency_key": "k"} for n in (1, 2)
+        ]
+        first = confirm(self.write(form, rows), "--base-url", served.url, "--rejects", f"r.{form}")
+        again = confirm(f"r.{form}", "--base-url", served.url, "--json")
+
+        assert (1, 1) == (first.exit_code, again.exit_code)
+        assert (1, 0) == (document(again)["invalid"], document(again)["already_recorded"])
+        assert "(was k)" in pathlib.Path(f"r.{form}").read_text()
+        assert ["g1"] == [payment.case_id for payment in served.payments]
+
+    @pytest.mark.parametrize("form", ["csv", "jsonl"])
+    @pytest.mark.parametrize("how", ["refuse", "once", "each"])
+    def test_duplicates(self, served: Sandbox, form: str, how: str) -> None:
+        """
+        Of equal rows a person decides, by name; the same key again would be no payment of its own.
+        """
+        file = self.write(form, [ROW] * 3)
+        confirm(file, "--base-url", served.url, "--rejects", f"r.{form}")
+        again = confirm(f"r.{form}", "--base-url", served.url, "--duplicates", how, "--json")
+        each = confirm(file, "--base-url", served.url, "--duplicates", "each", "--json")
+
+        assert (1, 2) == (again.exit_code, document(again)["invalid"])
+        assert (0, 3) == (each.exit_code, document(each)["confirmed"])
+        assert 3 == len(served.payments)
+
+    def write(self, form: str, rows: list[dict[str, str]]) -> str:
+        if form == "jsonl":
+            return payments(*(json.dumps(row) + "\n" for row in rows), name="p.jsonl", header="")
+        lines = (",".join(row.values()) + "\n" for row in rows)
+        return payments(*lines, name="p.csv", header=",".join(rows[0]) + "\n")
+
+
+class TestSameFile:
+    @pytest.mark.parametrize("option", ["--rejects", "--journal"])
+    def test_standard_input(self, served: Sandbox, option: str) -> None:
+        """
+        A file that is read through a pipe's end is not overwritten either.
+        """
+        file = payments(*map(good, range(400)))
+        before = pathlib.Path(file).read_bytes()
+        result = run_with(f"<{file}", "confirm", "-", "--base-url", served.url, option, file)
+
+        assert 2 == result.returncode
+        assert "are the same file" in result.stderr
+        assert before == pathlib.Path(file).read_bytes()
+        assert 0 == served.received
+
+    def test_another_name(self, served: Sandbox) -> None:
+        """
+        Nor is one that has two names.
+        """
+        file = payments(good(1))
+        pathlib.Path("other").hardlink_to(file)
+        result = confirm(file, "--base-url", served.url, "--rejects", "other")
+
+        assert 2 == result.exit_code
+        assert "are the same file" in result.stderr
+
+
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_stop_finishes_what_is_in_flight(self, served: Sandbox, number: int) -> None:
@@ -444,7 +521,7 @@ class TestSignals:
         assert recorded == found["confirmed"]
         assert 0 == found["unknown"]
         assert "Stopping" in err
-        assert "Interrupted: the rest of the file was not read" in out
+        assert "Interrupted: rows not read yet are not counted; the same command resumes." in out
         assert 0 == again.exit_code
         assert 300 - recorded == len(served.payments)
 
@@ -463,7 +540,7 @@ class TestSignals:
         again = confirm(file, "--base-url", served.url, "--json")
 
         assert 130 == run.returncode
-        assert 4 == json.loads(out.splitlines()[-1])["unknown"]
+        assert (4, 4) == tuple(json.loads(out.splitlines()[-1])[n] for n in ("unknown", "attempts"))
         assert (0, 4) == (again.exit_code, document(again)["already_recorded"])
         assert 4 == len(served.payments)
 
@@ -529,20 +606,6 @@ class TestSignals:
         assert 2 == second.exit_code
         assert "another run is at work" in second.stderr
         assert 1 == served.received
-
-
-def run_with(redirections: str, *arguments: str, **variables: str) -> Any:  # noqa: ANN401
-    """Run the command in a shell that redirects its streams."""
-    command = f'exec "$@" {redirections}'
-    return subprocess.run(
-        ["sh", "-c", command, "sh", sys.executable, "-m", "carevalidate_async", *arguments],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={**os.environ, "PYTHONUNBUFFERED": "", **variables},  # buffered, as it is by default
-        timeout=60,
-    )
 
 
 class TestStreams:

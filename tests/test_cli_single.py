@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import pathlib
 import signal
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carevalidate_async import _single, cli
+from carevalidate_async._output import print_json
 from carevalidate_async.carevalidate import CREATE_CASE_PAYMENT, CREATE_PAYMENT_INTENT
 from carevalidate_async.errors import (
     APIConnectionError,
@@ -21,9 +24,14 @@ from carevalidate_async.errors import (
     Outcome,
     RateLimitError,
 )
-from carevalidate_async.models import PaymentIntentRequest, PaymentMethodUpdate
+from carevalidate_async.models import (
+    Meta,
+    PaymentIntent,
+    PaymentIntentRequest,
+    PaymentMethodUpdate,
+)
 from carevalidate_async.sandbox import Fault, Sandbox
-from cli_support import running_sandbox, start, unread, wait_for
+from cli_support import run_with, running_sandbox, start, unread, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,6 +290,56 @@ class TestCasePayment:
         assert 130 == run.returncode
         assert ("not_sent", True) == (found["outcome"], found["retryable"])
         assert 0 == served.received
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('{"amount": 1, "description": "x", "amount": 9}', "amount: is given twice"),
+            ('{"amount": 1, "idempotencyKey": "A", "idempotency_key": "B"}', "in two spellings"),
+            ('{"amount": 1e99999999999999999999}', "is not one JSON object"),
+            ('{"\\ud800": 1}', "ud800: is no field"),
+        ],
+    )
+    def test_bad_input_is_one_line(self, served: Sandbox, text: str, message: str) -> None:
+        """
+        What cannot be meant is refused, and nothing is sent.
+        """
+        result = call("case-payment", CASE, "--input", "-", "--json", stdin=text)
+
+        assert 2 == result.exit_code
+        assert message in result.stderr
+        assert "not_sent" == document(result)["outcome"]
+        assert 0 == served.received
+
+    @pytest.mark.parametrize(
+        ("redirections", "source", "message"),
+        [
+            ("", "/proc/self/mem", "Error: /proc/self/mem: Input/output error"),
+            ("<&-", "-", "Error: standard input: is closed"),
+        ],
+    )
+    def test_input_that_cannot_be_read_is_one_line(
+        self, redirections: str, source: str, message: str
+    ) -> None:
+        """
+        A file that breaks, or a standard input that is closed, is a wrong configuration.
+        """
+        result = run_with(redirections, "case-payment", CASE, "--input", source)
+
+        assert 2 == result.returncode
+        assert message == result.stderr.strip()
+
+    def test_an_odd_header_hides_no_answer(self, served: Sandbox) -> None:
+        """
+        An answer's header that is no text does not cost the answer.
+        """
+        odd = "caf\udce9"
+        meta = Meta(idempotency_key="k", request_id=odd)
+        answer = PaymentIntent(payment_intent_secret="s", meta=meta)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert print_json(_single.answer_document(answer))
+
+        assert odd == json.loads(out.getvalue())["request_id"]
 
     def test_a_refused_key_names_the_credential(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """

@@ -13,6 +13,7 @@ import pytest
 from carevalidate_async import _lines
 from carevalidate_async._fields import (
     ERROR_COLUMNS,
+    UNDECIDED,
     FileRow,
     Problem,
     content_key,
@@ -470,17 +471,49 @@ class TestJsonLines:
             reader(line(), FileFormat.CSV)
 
 
+class TestSwallowedRows:
+    @pytest.mark.parametrize(
+        ("first", "last"),
+        [
+            (
+                'case-1,1,2026-01-05,2026-02-05,PAID,"5 inch',
+                'case-4,1,2026-01-05,2026-02-05,PAID,5"',
+            ),
+            ('"case-1,1,2026-01-05,2026-02-05,PAID,', 'case-4",1,2026-01-05,2026-02-05,PAID,'),
+        ],
+    )
+    def test_rows_between_two_stray_quotes_are_told(self, first: str, last: str) -> None:
+        """
+        Rows that two stray quotes make the text of one cell are no part of a payment.
+        """
+        middle = "case-2,1,2026-01-05,2026-02-05,PAID,\n" * 2
+        good = "case-5,1,2026-01-05,2026-02-05,PAID,\n"
+        broken, after = rows(f"{HEADER},description\n{first}\n{middle}{last}\n{good}")
+
+        assert broken.payment is None
+        assert "lines 2 to 5 were not read" in str(broken.problems[0])
+        assert after.payment is not None
+
+    def test_a_text_of_several_lines_is_fine(self) -> None:
+        """
+        A cell may hold line breaks, and a comma here and there.
+        """
+        (row,) = rows(f'{HEADER},description\n{GOOD},"one, two\nthree, four\n"\n')
+
+        assert row.payment is not None
+        assert "one, two\nthree, four" == row.payment.description
+
+
 class TestRejects:
     def write(
         self,
         path: pathlib.Path,
         text: str | bytes,
         *,
-        with_keys: bool = False,
         key: str | None = None,
     ) -> bytes:
         read = reader(text)
-        rejects = Rejects(str(path), read, with_keys=with_keys)
+        rejects = Rejects(str(path), read)
         for row in read:
             rejects.write(row, row.problems or [Problem("", "refused")], key)
         rejects.flush()
@@ -520,7 +553,46 @@ class TestRejects:
 
         assert [PAYMENT] == [row.payment for row in read]
         assert [] == read.ignored
-        assert (*ERROR_COLUMNS, *HEADER.split(",")) == read.header
+        assert (*ERROR_COLUMNS, "idempotency_key", *HEADER.split(",")) == read.header
+
+    @pytest.mark.parametrize("text", [f"{HEADER}\n{GOOD}\n", line(), line(idempotencyKey="k")])
+    def test_a_key_that_a_person_has_to_decide_is_refused(
+        self, tmp_path: pathlib.Path, text: str
+    ) -> None:
+        """
+        A row with such a key is refused again until somebody decides, whatever became of the arrow.
+        """
+        data = self.write(tmp_path / "r", text, key=f"{UNDECIDED} (was k)")
+        (again,) = rows(data)
+        (mangled,) = rows(data.decode().replace("\u2192", "\u00e2\u2020\u2019"))
+
+        (problem,) = again.problems
+        assert "idempotency_key" == problem.field
+        assert "is undecided" in problem.reason
+        assert ["idempotency_key"] == [problem.field for problem in mangled.problems]
+
+    def test_a_lone_carriage_return_stays_in_its_cell(self, tmp_path: pathlib.Path) -> None:
+        """
+        A row comes back as one row, whatever its cells hold.
+        """
+        data = self.write(tmp_path / "r", f'{HEADER},email\n{GOOD},"a\rb"\n')
+        found = list(csv.reader(io.StringIO(data.decode(), newline="")))
+
+        assert 2 == len(found)
+        assert "a\rb" == found[1][-1]
+
+    def test_a_field_given_twice_is_kept_twice(self, tmp_path: pathlib.Path) -> None:
+        """
+        A row that says a field twice comes back as it was read, so that a person sees both values,
+        and is refused again.
+        """
+        text = line().replace("}", ', "amount": 20}')
+        data = self.write(tmp_path / "r", text)
+        (found,) = (json.loads(text) for text in data.splitlines())
+        (again,) = rows(data)
+
+        assert text.strip() == found["original"]
+        assert again.payment is None
 
     def test_the_reason_stands_beside_the_row(self, tmp_path: pathlib.Path) -> None:
         """
@@ -555,7 +627,7 @@ class TestRejects:
         """
         A repeated row keeps the key that tells it from its first appearance.
         """
-        data = self.write(tmp_path / "r", text, with_keys=True, key="nth-2")
+        data = self.write(tmp_path / "r", text, key="nth-2")
         (row,) = rows(data)
 
         assert row.payment is not None
@@ -582,7 +654,8 @@ class TestRejects:
         self.write(path, f"{HEADER}\n")
 
         assert 0o600 == stat.S_IMODE(path.stat().st_mode)
-        assert "error_line,error_field,error_reason," + HEADER + "\n" == path.read_text()
+        own = "error_line,error_field,error_reason,idempotency_key,"
+        assert f"{own}{HEADER}\n" == path.read_text()
 
     def test_a_broken_record_too_long_for_csv_leaves_its_reason(
         self, tmp_path: pathlib.Path

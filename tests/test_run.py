@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -26,6 +26,7 @@ from carevalidate_async.errors import (
     InvalidRequestError,
     Outcome,
     PermissionDeniedError,
+    RateLimitError,
 )
 from carevalidate_async.journal import Duplicates, Journal, JournalError
 from carevalidate_async.models import ConfirmationReceipt, Meta, PaymentConfirmation
@@ -39,6 +40,7 @@ TRY = Attempt(number=1, duration=0.0, happened="ok", outcome=Outcome.RECORDED)
 LOST = AnswerLostError("lost", outcome=Outcome.UNKNOWN, attempts=(TRY,))
 NO = BadRequestError("no", outcome=Outcome.REJECTED, attempts=(TRY,), status=400, message="said")
 AWAY = APIConnectionError("away", outcome=Outcome.NOT_SENT, retryable=True)
+BUSY = RateLimitError("busy", outcome=Outcome.REJECTED, retryable=True, attempts=(TRY,), status=429)
 NO_KEY = AuthenticationError("bad key", outcome=Outcome.REJECTED, attempts=(TRY,), status=401)
 DENIED = PermissionDeniedError("denied", outcome=Outcome.REJECTED, attempts=(TRY,), status=403)
 
@@ -119,8 +121,7 @@ class Bench:
     ) -> Summary:
         self.notes = Notes()
         reader = RowReader(stream or io.BytesIO((HEADER + text).encode()))
-        duplicates = options.get("duplicates", Duplicates.REFUSE)
-        rejects = Rejects(str(self.rejects), reader, with_keys=duplicates is Duplicates.EACH)
+        rejects = Rejects(str(self.rejects), reader)
         async with Journal(self.journal, target="t", rehearse=rehearse) as journal:
             run = FileRun(
                 reader,
@@ -224,6 +225,7 @@ class TestCounts:
         assert 1 == status(unknown=1)
         assert 1 == status(stopped_by="x")
         assert 1 == status(stopped_by="x", refused=True, reached=True)
+        assert 1 == status(stopped_by="x", refused=True, unknown=1)
         assert 2 == status(stopped_by="x", refused=True)
         assert 130 == status(interrupted=True, unknown=1)
 
@@ -364,6 +366,32 @@ class TestRefusedKey:
         assert 6 == again.counts.attempts
         assert 0 == again.exit_status
 
+    async def test_doubt_from_an_earlier_run_is_no_wrong_configuration(self, bench: Bench) -> None:
+        """
+        Exit status 2 says that nothing was recorded, which nobody knows of a row that is unknown.
+        """
+        bench.client = FakeClient(case_1=LOST)
+        await bench.run(good(1))
+        bench.client = FakeClient()
+        bench.client.always = NO_KEY
+        summary = await bench.run(good(1))
+
+        assert (1, 1) == (summary.counts.unknown, summary.exit_status)
+
+    async def test_a_vendor_that_asks_for_patience_rejects_no_row(self, bench: Bench) -> None:
+        """
+        A row that met nothing but rate limits is sent again by the next run, not by a person.
+        """
+        bench.client = FakeClient(case_1=BUSY)
+        summary = await bench.run(good(1))
+
+        assert (1, 0, 1) == (
+            summary.counts.not_sent,
+            summary.counts.rejected,
+            summary.exit_status,
+        )
+        assert 1 == len(bench.rejects.read_text().splitlines())
+
     async def test_doubt_about_a_row_is_not_forgotten_over_it(self, bench: Bench) -> None:
         """
         A row that may have landed before the key was refused stays unknown.
@@ -429,6 +457,43 @@ class TestStop:
         assert 0 == summary.counts.unknown
         assert 597 == len(bench.client.keys)
         assert 600 == again.counts.confirmed
+
+    async def test_rows_that_were_not_read_are_left_alone(self, bench: Bench) -> None:
+        """
+        A stop ends the reading too, however many rows there are to be read.
+        """
+
+        def during(run: FileRun) -> None:
+            bench.client.on_ask = lambda _: run.stop()
+
+        summary = await bench.run("".join(map(good, range(20_000))), during=during)
+
+        assert 130 == summary.exit_status
+        assert 4 * BATCH >= summary.counts.rows
+
+    async def test_a_second_stop_in_the_moment_of_the_cut_is_harmless(self, bench: Bench) -> None:
+        """
+        Payments that take a while to be cut off do not make a second stop fail.
+        """
+
+        class Slow(FakeClient):
+            async def confirm_payment(self, *_: object, **__: object) -> NoReturn:
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    await asyncio.sleep(0.1)
+                raise ZeroDivisionError
+
+        bench.client = Slow()
+
+        def during(run: FileRun) -> None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.05, run.stop)
+            loop.call_later(0.12, run.stop)
+
+        summary = await bench.run("".join(map(good, range(4))), during=during, grace=0.05)
+
+        assert (4, 130) == (summary.counts.unknown, summary.exit_status)
 
     @pytest.mark.parametrize("impatient", [False, True])
     async def test_waiting_for_them_is_bounded(self, bench: Bench, *, impatient: bool) -> None:
