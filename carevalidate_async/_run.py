@@ -129,7 +129,7 @@ class FileRun:
             self._trouble = f"the run cannot go on: {error}"
             await self._give_up()
         finally:
-            self._ahead.close()
+            await self._end_reading()
         self._report()
         return self._summary(began)
 
@@ -150,7 +150,7 @@ class FileRun:
             self._trouble = f"the rehearsal cannot go on: {error}"
             await self._give_up()
         finally:
-            self._ahead.close()
+            await self._end_reading()
         self._report()
         return attrs.evolve(self._summary(began), rehearsal=True)
 
@@ -261,10 +261,14 @@ class FileRun:
                 return
 
     async def _give_up(self) -> None:
+        await self._end_reading()
+        self._books.give_up()
+
+    async def _end_reading(self) -> None:
+        self._ahead.close()
         if self._upcoming is not None:
             self._upcoming.cancel()
             await asyncio.gather(self._upcoming, return_exceptions=True)
-        self._books.give_up()
 
     def _report(self) -> None:
         counts = self._books.counts

@@ -471,6 +471,29 @@ class TestStop:
         assert 130 == summary.exit_status
         assert 4 * BATCH >= summary.counts.rows
 
+    async def test_a_cancelled_run_leaves_no_task_behind(self, bench: Bench) -> None:
+        """
+        Who cancels the run itself is left with nothing that still reads or plans.
+        """
+        asked = asyncio.Event()
+        bench.client.on_ask = lambda _: asked.set()
+        read, write = os.pipe()
+        os.write(write, HEADER.encode() + good(1).encode())
+        before = asyncio.all_tasks()
+        with open(read, "rb") as stream:  # noqa: ASYNC230, PTH123
+            reader = RowReader(stream)
+            async with Journal(bench.journal, target="t") as journal:
+                run = FileRun(reader, client=bench.client, journal=journal, watcher=bench.notes)
+                task = asyncio.create_task(run.run())
+                await asked.wait()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await asyncio.sleep(0)
+            os.close(write)
+
+        assert task.cancelled()
+        assert before == asyncio.all_tasks()
+
     async def test_a_second_stop_in_the_moment_of_the_cut_is_harmless(self, bench: Bench) -> None:
         """
         Payments that take a while to be cut off do not make a second stop fail.
