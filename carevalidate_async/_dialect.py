@@ -31,7 +31,7 @@ _WORD = r"[^\s@\"'<>(){}\[\],;:]"
 _EMAIL = re.compile(rf"(?<!{_WORD}){_WORD}++@{_WORD}+")
 _PHONE = re.compile(r"\+?\d(?:[ ().-]{0,2}\d){6,}")
 _SHORTEST_PRIVATE_TEXT = 3
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_CODE = re.compile(r"(?=.*[A-Za-z_])[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,63}|[0-9]{1,6}")
 
 
 @attrs.frozen
@@ -146,22 +146,22 @@ def judge(dialect: Dialect, reply: Reply) -> Yes | No | Unreadable:
             return Yes(document=document)
         if affirmed is None:
             return Unreadable(reason="it does not say whether the request succeeded")
-    code = dialect.code_of(document)
-    if code is not None and not _CODE.fullmatch(code):
-        code = None  # words for people, which may name one; codes go into logs and journals
+    told = (dialect.code_of(document) or "").strip()
+    # Codes go into logs and journals; words for people, which may name one, do not.
+    code = told if _CODE.fullmatch(told) else None
     refusal = _refusal(reply.status, document)
     known = dialect.refusals.get(code) if code is not None else None
     if known is not None and known.fits(reply.status, document.get("status")):
         refusal = known
     elif known is not None and is_success(reply.status):
         # Half of a refusal that speaks of a record: neither is sure.
-        refusal = attrs.evolve(refusal, outcome=Outcome.UNKNOWN)
+        refusal = Refusal(error=error_for_status(reply.status), outcome=Outcome.UNKNOWN)
     return No(
         refusal=refusal,
         code=code,
         message=_message(dialect, document),
         body=document,
-        shape="no message",
+        shape="no message" if code is not None else told or "no message",
     )
 
 
@@ -201,7 +201,8 @@ def blank_out(text: str, private: tuple[str, ...]) -> str:
         # Whatever its case: vendors put addresses and names in capitals.
         if len(secret) >= _SHORTEST_PRIVATE_TEXT and secret.casefold() in text.casefold():
             text = re.sub(re.escape(secret), "[hidden]", text, flags=re.IGNORECASE)
-            if secret.casefold() in text.casefold():  # "ß" and "SS" are one letter to this alone
+            rest = text.replace("[hidden]", "")
+            if secret.casefold() in rest.casefold():  # "ß" and "SS" are one letter to this alone
                 return "[hidden]"
     text = _PHONE.sub("[phone]", _EMAIL.sub("[email]", text))
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"

@@ -155,7 +155,10 @@ HAPPENINGS: dict[str, list[Reply | NoReply | CareValidateError]] = {
     "sent, then no answer in time": [NoReply(what="", sent=True, timed_out=True)],
     "2xx, readable and affirmed": [reply(200, {"success": True}), reply(201, {"status": 201})],
     "2xx with `success: false`": [reply(200, {"success": False})],
-    "2xx with `success: false` and `IDEMPOTENCY_ERROR` without a 409": [reply(200, IN_USE)],
+    "2xx with `success: false` and `IDEMPOTENCY_ERROR` without a 409": [
+        reply(200, IN_USE),
+        reply(200, {**IN_USE, "status": 503}),
+    ],
     "2xx that cannot be read or affirms nothing": [reply(200), reply(204), reply(200, {})],
     "3xx, never followed": [reply(301), reply(302, {"success": True}), reply(303), reply(307)],
     "400": [reply(400), reply(400, {"success": False}), reply(400, IN_USE)],
