@@ -25,6 +25,8 @@ MAX_PAUSE = 30.0
 MAX_ASKED_PAUSE = 120.0
 """Seconds; the longest wait that the vendor can ask for."""
 
+_LATE = 0.02  # seconds that an ask may follow its slot, and the next one still keep its own
+
 
 class Confirms(Protocol):
     """What a bulk run needs of a client."""
@@ -146,6 +148,7 @@ async def _rows(
             else:
                 yield row
     finally:
+        crew.closing = True
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
@@ -187,6 +190,7 @@ class _Crew:
         self._taken = 0
         self._exhausted = False
         self.failure: BaseException | None = None
+        self.closing = False
 
     async def work(
         self, source: AsyncIterator[PaymentConfirmation], results: asyncio.Queue[Row | None]
@@ -196,8 +200,9 @@ class _Crew:
             while (taken := await self._take(source)) is not None:
                 await results.put(await self._settle(*taken))
         except (Exception, asyncio.CancelledError) as error:
-            # The source may hand on the cancellation of something that it waited for.
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # in a task we are
+            # The source may hand on the cancellation of something that it waited for, and somebody
+            # else may cancel this very task: who takes the results must not wait for ever.
+            if self.closing:
                 raise
             self._exhausted = True
             self.failure = self.failure or error  # raised again once the others have finished
@@ -214,14 +219,15 @@ class _Crew:
             await self._slot()
             if self._stop.is_set():
                 return None
+            asked = asyncio.get_running_loop().time()
             try:
                 payment = await anext(source)
             except StopAsyncIteration:
                 self._exhausted = True
                 return None
             index, self._taken = self._taken, self._taken + 1
-            if self._gap:  # a source that is slower than the rate must not save slots up
-                now = asyncio.get_running_loop().time()
+            now = asyncio.get_running_loop().time()
+            if now - asked > self._gap:  # a source that is slower than the rate saves no slots up
                 self._next_slot = max(self._next_slot, now + self._gap)
         given: object = payment
         # What is no payment is refused when it is asked for, in its own row.
@@ -272,7 +278,8 @@ class _Crew:
         """Wait for a moment at which an ask may begin."""
         if self._gap:
             now = asyncio.get_running_loop().time()
-            slot = max(now, self._next_slot)
+            # What a timer was late is made up for, or a high rate would never be reached.
+            slot = self._next_slot if self._next_slot > now - _LATE else now
             self._next_slot = slot + self._gap
             await self._wait(slot - now)
 

@@ -290,6 +290,19 @@ class TestRate:
         assert 20 == len(client.asked)
         assert 0.19 <= clock() - began < 1.5
 
+    async def test_a_high_rate_is_reached(self) -> None:
+        """
+        What a timer was late is made up for: 1000 asks at 4000 a second take about their time.
+        """
+        clock = asyncio.get_running_loop().time
+        client = FakeClient()
+        payments = [payment(number) for number in range(1000)]
+        began = clock()
+        await collect(client, payments, rate=4000.0)
+        paced = clock() - began
+
+        assert 0.22 <= paced
+
     async def test_workers_without_a_payment_wait_for_no_slot(self) -> None:
         """
         At the end of the payments one slot more is waited for, not one a worker.
@@ -461,6 +474,22 @@ class TestTroubleWithPayments:
             await anext(rows)
 
         assert Outcome.RECORDED is first.outcome
+
+    async def test_a_worker_that_is_cancelled_ends_the_run(self) -> None:
+        """
+        Who takes the rows is told when somebody cancels the tasks behind them.
+        """
+        client = FakeClient(seconds=60)
+        rows = confirm_payments(client, map(payment, range(9)), concurrency=3)
+        before = asyncio.all_tasks()
+        taking = asyncio.ensure_future(anext(rows))
+        while not client.asked:  # noqa: ASYNC110 - the client has no event for it
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - before - {taking}:
+            task.cancel()
+        async with asyncio.timeout(20):
+            with pytest.raises(asyncio.CancelledError):
+                await taking
 
     def test_bad_numbers_are_refused_at_once(self) -> None:
         """
