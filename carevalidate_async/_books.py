@@ -231,10 +231,10 @@ class Books:
             Settlement(key=key, state=left, attempts=self._tally.take(key))
             for key, left in zip((item.plan.key for item in items), states, strict=True)
         ]
+        self.counts.attempts += sum(settlement.attempts for settlement in settlements)
         await self._journal.settle(settlements)
-        for item, left, settlement in zip(items, states, settlements, strict=True):
+        for item, left in zip(items, states, strict=True):
             self.counts.add(left)
-            self.counts.attempts += settlement.attempts
             if left is State.UNKNOWN:
                 self._tell(item.row.line, "unknown: the run ended before its answer came")
 

@@ -23,10 +23,11 @@ ERROR_COLUMNS = ("error_line", "error_field", "error_reason")
 """What a rejects file says about a row; no field of it."""
 
 UNDECIDED = "\u2192 decide"
-"""
-Begins an idempotency key that a rejects file leaves to a person. No usable key begins so, whatever
-a spreadsheet makes of the arrow.
-"""
+"""Begins an idempotency key that a rejects file leaves to a person; no run sends it."""
+
+# Whatever an editor's encoding made of the arrow: nothing, a question mark, two other letters (with
+# which no key is usable).
+_UNDECIDED = re.compile(r"\W*decide\s*(\(was .*)?", re.DOTALL)
 
 _BARE = {name.replace("_", ""): name for name in FIELDS}
 _AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]{1,2})?")
@@ -167,7 +168,7 @@ def to_row(
             if name in REQUIRED:
                 found.append(Problem(name, "is missing"))
             continue
-        if name == "idempotency_key" and isinstance(value, str) and value.startswith(UNDECIDED):
+        if name == "idempotency_key" and isinstance(value, str) and _UNDECIDED.fullmatch(value):
             reason = "is undecided: give the row one of its own, or delete it if it is the same"
             found.append(Problem(name, reason))
             continue

@@ -11,6 +11,7 @@ import csv
 import enum
 import itertools
 import json
+import re
 from typing import TYPE_CHECKING, BinaryIO
 
 from carevalidate_async._codec import too_deep
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 1000  # characters of a broken record in a rejects file
 _MOST_IGNORED = 50
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAYS = sum(name in REQUIRED for name in ("payment_date", "valid_until"))
 
 
 class FileFormat(enum.StrEnum):
@@ -148,14 +151,18 @@ class RowReader:
             except RecordTooLongError:
                 yield self._broken(line, "limit")
                 return
-            if self._swallowed_a_row():
+            if any(self._holds_rows(cell) for cell in cells):
                 yield self._broken(line, "")
             elif any(cell.strip() for cell in cells):
                 yield self._csv_row(line, cells)
 
-    def _swallowed_a_row(self) -> bool:
-        # Between two stray quotes, rows become the text of one cell.
-        return any(text.count(",") >= len(self.header) - 1 for text in self._lines.record[1:])
+    def _holds_rows(self, cell: str) -> bool:
+        # Between two stray quotes, what is left of two rows and all rows between become one text.
+        return (
+            ("\n" in cell or "\r" in cell)
+            and cell.count(",") >= len(self.header) - 1
+            and len(_DAY.findall(cell)) >= _DAYS
+        )
 
     def _broken(self, line: int, error: str) -> FileRow:
         last = self._lines.number

@@ -9,8 +9,13 @@ import pytest
 from carevalidate_async._books import Books
 from carevalidate_async._counts import Tally
 from carevalidate_async._fields import FileRow, content_key
+from carevalidate_async._rejects import Rejects
 from carevalidate_async._rows import RowReader
-from carevalidate_async.journal import Duplicates, Journal
+from carevalidate_async.bulk import Row
+from carevalidate_async.errors import Attempt, BadRequestError, Outcome
+from carevalidate_async.hooks import AttemptEnded
+from carevalidate_async.journal import Duplicates, Journal, JournalError
+from carevalidate_async.models import ConfirmationReceipt, Meta, PaymentConfirmation
 
 if TYPE_CHECKING:
     import pathlib
@@ -40,11 +45,26 @@ def told() -> list[tuple[int, str]]:
 
 
 @pytest.fixture
-def books(journal: Journal, told: list[tuple[int, str]]) -> Books:
+def tally() -> Tally:
+    return Tally()
+
+
+@pytest.fixture
+def books(journal: Journal, told: list[tuple[int, str]], tally: Tally) -> Books:
     def tell(line: int, text: str) -> None:
         told.append((line, text))
 
-    return Books(journal, duplicates=Duplicates.REFUSE, rejects=None, tell=tell, tally=Tally())
+    return Books(journal, duplicates=Duplicates.REFUSE, rejects=None, tell=tell, tally=tally)
+
+
+TRY = Attempt(number=1, duration=0.0, happened="ok", outcome=Outcome.RECORDED)
+
+
+def attempted(payment: PaymentConfirmation | None) -> AttemptEnded:
+    """Return what a hook hears of an attempt for *payment*."""
+    assert payment is not None
+    key = payment.idempotency_key
+    return AttemptEnded(operation="confirm_payment", idempotency_key=key, attempt=TRY)
 
 
 class TestBooks:
@@ -104,3 +124,67 @@ class TestBooks:
 
         assert (1, 2) == (books.counts.unknown, books.counts.not_sent)
         assert books.counts.rows == books.counts.settled
+
+    @pytest.mark.parametrize("broken", [False, True])
+    async def test_requests_that_nobody_waited_for_count(
+        self, books: Books, tally: Tally, broken: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        The requests of rows that are cut off are counted, where the journal cannot be written too.
+        """
+
+        async def fail(*_: object) -> None:
+            raise JournalError("disk full")
+
+        await books.plan(batch("1", "2"))
+        for event in [attempted(books.hand_out())] * 2:
+            tally(event)
+        tally(attempted(books.hand_out()))
+        if broken:
+            monkeypatch.setattr(Journal, "settle", fail)
+            with pytest.raises(JournalError):
+                await books.cut_off()
+            books.give_up()
+        else:
+            await books.cut_off()
+
+        assert (3, 2) == (books.counts.attempts, books.counts.unknown)
+
+    async def test_requests_are_counted_once(self, books: Books, tally: Tally) -> None:
+        """
+        Of a row that came back its own record counts, and nothing of it is kept.
+        """
+        await books.plan(batch("1"))
+        payment = books.hand_out()
+        tally(attempted(payment))
+        assert payment is not None
+        receipt = ConfirmationReceipt(meta=Meta(attempts=(TRY,)))
+        outcome = Outcome.RECORDED
+        row = Row(index=0, payment=payment, receipt=receipt, outcome=outcome, attempts=(TRY,))
+        await books.settle([row])
+
+        assert (1, 1) == (books.counts.attempts, books.counts.confirmed)
+        assert 0 == tally.take(str(payment.idempotency_key))
+
+    async def test_a_long_reason_is_cut(self, journal: Journal, tmp_path: pathlib.Path) -> None:
+        """
+        A vendor's novel does not make the rejects file one that the next run cannot read.
+        """
+        text = ",".join(HEADER) + "\ncase-1,1,2026-01-05,2026-02-05,PAID\n"
+        read = RowReader(io.BytesIO(text.encode()))
+        rejects = Rejects(str(tmp_path / "r"), read)
+        books = Books(
+            journal,
+            duplicates=Duplicates.REFUSE,
+            rejects=rejects,
+            tell=lambda *_: None,
+            tally=Tally(),
+        )
+        await books.plan(batch("1"))
+        payment = books.hand_out()
+        assert payment is not None
+        no = BadRequestError("no", outcome=Outcome.REJECTED, status=400, message="x" * 200_000)
+        await books.settle([Row(index=0, payment=payment, error=no, outcome=Outcome.REJECTED)])
+        rejects.close()
+
+        assert 1500 > (tmp_path / "r").stat().st_size > 1000

@@ -494,14 +494,30 @@ class TestSwallowedRows:
         assert "lines 2 to 5 were not read" in str(broken.problems[0])
         assert after.payment is not None
 
-    def test_a_text_of_several_lines_is_fine(self) -> None:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f'{HEADER},description\n{GOOD},"one, two\nthree, four\n"\n',
+            f'description,{HEADER}\n"one, two\nthree, four",{GOOD}\n',
+            f'{HEADER},description\n{GOOD},"Items:\na, b, c, d, e, f, of 2026-01-05"\n',
+        ],
+    )
+    def test_a_text_of_several_lines_is_fine(self, text: str) -> None:
         """
-        A cell may hold line breaks, and a comma here and there.
+        A cell may hold line breaks, with commas, in whatever column.
         """
-        (row,) = rows(f'{HEADER},description\n{GOOD},"one, two\nthree, four\n"\n')
+        (row,) = rows(text)
 
         assert row.payment is not None
-        assert "one, two\nthree, four" == row.payment.description
+        assert "\n" in (row.payment.description or "")
+
+    def test_a_broken_amount_beside_it_is_told(self) -> None:
+        """
+        A text of several lines does not hide what is wrong with its row.
+        """
+        (row,) = rows(f'note,{HEADER}\n"a\nb",{GOOD.replace("49.00", "$49")}\n')
+
+        assert ["amount"] == [problem.field for problem in row.problems]
 
 
 class TestRejects:
@@ -564,12 +580,13 @@ class TestRejects:
         """
         data = self.write(tmp_path / "r", text, key=f"{UNDECIDED} (was k)")
         (again,) = rows(data)
-        (mangled,) = rows(data.decode().replace("\u2192", "\u00e2\u2020\u2019"))
+        for arrow in ("\u00e2\u2020\u2019", "?", "->", "-> ", ""):
+            (mangled,) = rows(data.decode().replace("\u2192", arrow))
+            assert ["idempotency_key"] == [problem.field for problem in mangled.problems]
 
         (problem,) = again.problems
         assert "idempotency_key" == problem.field
         assert "is undecided" in problem.reason
-        assert ["idempotency_key"] == [problem.field for problem in mangled.problems]
 
     def test_a_lone_carriage_return_stays_in_its_cell(self, tmp_path: pathlib.Path) -> None:
         """
