@@ -1,8 +1,8 @@
 """
 What all commands share: options, clients made from them, signals, and how a command ends.
 
-What people read goes to standard error,
-results go to standard output; credentials come from the environment alone.
+What people read goes to standard error, results go to standard output; credentials come from the
+environment alone.
 """
 
 from __future__ import annotations

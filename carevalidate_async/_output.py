@@ -54,5 +54,13 @@ def print_json(document: Mapping[str, object]) -> bool:
     try:
         text = encode(document).decode()
     except UnicodeEncodeError:  # a lone surrogate, which a header can hold
-        text = json.dumps(document, default=str)
+        text = encode({name: _printable(value) for name, value in document.items()}).decode()
     return say(re.sub("[^\0-\x7f]", lambda found: json.dumps(found[0])[1:-1], text), sys.stdout)
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(name): _printable(item) for name, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list | tuple) else value

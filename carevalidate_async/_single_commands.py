@@ -112,15 +112,16 @@ def _single(
 
 
 def _read(source: str) -> bytes:
-    if source == "-":
-        if sys.stdin is None:
-            raise StopError("standard input: is closed")
-        return sys.stdin.buffer.read()
-    with open_input(source) as stream:
-        try:
+    name = "standard input" if source == "-" else source
+    if source == "-" and sys.stdin is None:
+        raise StopError(f"{name}: is closed")
+    try:
+        if source == "-":
+            return sys.stdin.buffer.read()
+        with open_input(source) as stream:
             return stream.read()
-        except OSError as error:
-            raise StopError(f"{source}: {error.strerror}") from None
+    except OSError as error:
+        raise StopError(f"{name}: {error.strerror}") from None
 
 
 @click.command()

@@ -9,11 +9,11 @@ credential.
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl as ssl_module
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
@@ -336,9 +336,17 @@ def _check_kinds(session: object, connector: object, proxy: object, ssl: object)
         raise ConfigurationError("connector must be an aiohttp connector")
     if not isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
         raise ConfigurationError("ssl must be an ssl.SSLContext, an aiohttp.Fingerprint or a bool")
-    # It may hold a password, so it is not repeated.
-    if not isinstance(proxy, str | None) or not re.match(r"https?://[^/]", proxy or "http://-"):
+    if proxy is not None and not _is_http_url(proxy):
+        # It may hold a password, so it is not repeated.
         raise ConfigurationError("proxy must be an http:// or https:// URL")
+
+
+def _is_http_url(url: object) -> bool:
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        return False
+    return parts is not None and parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:

@@ -488,6 +488,22 @@ class TestSameFile:
         assert before == pathlib.Path(file).read_bytes()
         assert 0 == served.received
 
+    def test_a_device_is_everybodys(self, served: Sandbox) -> None:
+        """
+        What is no regular file can be read and written under one name.
+        """
+        ours, its = pty.openpty()
+        os.write(ours, (HEADER + good(1)).encode() + b"\x04")
+        terminal = os.ttyname(its)
+        result = confirm(
+            terminal, "--base-url", served.url, "--rejects", terminal, "--journal", "j"
+        )
+        os.close(ours)
+        os.close(its)
+
+        assert 0 == result.exit_code
+        assert 1 == len(served.payments)
+
     def test_another_name(self, served: Sandbox) -> None:
         """
         Nor is one that has two names.

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,8 @@ from carevalidate_async.errors import (
     RateLimitError,
 )
 from carevalidate_async.models import (
+    CasePayment,
     Meta,
-    PaymentIntent,
     PaymentIntentRequest,
     PaymentMethodUpdate,
 )
@@ -316,6 +317,7 @@ class TestCasePayment:
         [
             ("", "/proc/self/mem", "Error: /proc/self/mem: Input/output error"),
             ("<&-", "-", "Error: standard input: is closed"),
+            ("0>unreadable", "-", "Error: standard input: Bad file descriptor"),
         ],
     )
     def test_input_that_cannot_be_read_is_one_line(
@@ -333,13 +335,19 @@ class TestCasePayment:
         """
         An answer's header that is no text does not cost the answer.
         """
-        odd = "caf\udce9"
-        meta = Meta(idempotency_key="k", request_id=odd)
-        answer = PaymentIntent(payment_intent_secret="s", meta=meta)
+        answer = CasePayment(
+            payment_id="p",
+            status="PAID",
+            amount=Decimal("1.10"),
+            created_at=datetime(2026, 11, 2, tzinfo=UTC),
+            extra={"names": ["caf\udce9"]},
+            meta=Meta(idempotency_key="k", request_id="caf\udce9"),
+        )
         with contextlib.redirect_stdout(io.StringIO()) as out:
             assert print_json(_single.answer_document(answer))
 
-        assert odd == json.loads(out.getvalue())["request_id"]
+        assert '"request_id":"caf\\\\udce9"' in out.getvalue()
+        assert '"amount":1.10' in out.getvalue()
 
     def test_a_refused_key_names_the_credential(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """

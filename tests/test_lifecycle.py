@@ -21,7 +21,7 @@ from carevalidate_async import (
     RetryPolicy,
 )
 from carevalidate_async.hooks import CallEnded, CallStarted, Event
-from raw_server import RawServer, Step, answers, drips, http, late, silent
+from raw_server import RawServer, Step, answers, breaks_off, drips, http, late, silent
 from test_transport import Resolver, free
 
 if TYPE_CHECKING:
@@ -401,8 +401,14 @@ class TestCancellation:
             ([drips(http(200, b" " * 999))], PATIENT, 1, 1),
             ([answers(503, b"", "Retry-After: 3")], RetryPolicy(), 1, 1),
             ([answers(503), silent], RetryPolicy(base_delay=0), 2, 2),
+            (
+                [breaks_off(), answers(429, b"", "Retry-After: 3")],
+                RetryPolicy(base_delay=0),
+                2,
+                2,
+            ),
         ],
-        ids=["waiting", "reading", "in backoff", "second attempt"],
+        ids=["waiting", "reading", "in backoff", "second attempt", "in backoff after a loss"],
     )
     async def test_call(
         self,
@@ -467,6 +473,24 @@ class TestCancellation:
 
         assert 2 == len(server.requests)
         assert "cancelled after 0 attempts, outcome not_sent" in caplog.records[0].message
+
+    async def test_after_a_refusal(self) -> None:
+        """A call that is cancelled after the vendor only ever said no has put nothing on record."""
+        events: list[Event] = []
+        async with (
+            RawServer(answers(429, b"", "Retry-After: 3")) as server,
+            CONFIRM.client(server.url, retry=RetryPolicy(), hooks=[events.append]) as client,
+        ):
+            task = asyncio.create_task(CONFIRM.ask(client))
+            await server.arrived(1)
+            while len(events) < 2:
+                await settle()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        ended = events[-1]
+        assert isinstance(ended, CallEnded)
+        assert (True, Outcome.REJECTED) == (ended.cancelled, ended.outcome)
 
     async def test_while_connecting(self) -> None:
         """A call that is cancelled before it has a connection frees its slot."""

@@ -131,6 +131,9 @@ class TestOpen:
             ({"proxy": 5}, "proxy must be"),
             ({"proxy": "nonsense"}, "proxy must be"),
             ({"proxy": "http://"}, "proxy must be"),
+            ({"proxy": "http://:80"}, "proxy must be"),
+            ({"proxy": "http://[half"}, "proxy must be"),
+            ({"proxy": "ftp://proxy.example"}, "proxy must be"),
         ],
     )
     def test_wrong_kind(self, options: dict[str, Any], message: str) -> None:
