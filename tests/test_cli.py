@@ -896,11 +896,17 @@ class TestDisplay:
         """
 
         class Broken(io.StringIO):
+            tried = 0
+
             def write(self, text: str) -> int:
+                self.tried += 1
                 raise BrokenPipeError
 
-        with _progress.Lines(Broken()) as display:
+        stream = Broken()
+        with _progress.Lines(stream) as display:
             display.say("hello")
+
+        assert 2 == stream.tried
 
     def test_a_terminal_gets_a_live_display(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """

@@ -734,9 +734,7 @@ class TestRehearsal:
 
 
 class TestProgress:
-    async def test_the_total_is_estimated_until_it_is_known(
-        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_the_total_is_estimated_until_it_is_known(self, bench: Bench) -> None:
         """
         From the bytes read so far the number of rows is known roughly, and exactly at the end.
         """
