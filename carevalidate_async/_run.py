@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,8 +23,9 @@ from carevalidate_async.bulk import Confirms, Row, confirm_payments
 from carevalidate_async.journal import Duplicates, Journal, JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from carevalidate_async._books import Planned
     from carevalidate_async._counts import Watcher
     from carevalidate_async._rejects import Rejects
     from carevalidate_async._rows import RowReader
@@ -91,12 +94,13 @@ class FileRun:
             journal,
             duplicates=duplicates,
             rejects=rejects,
-            tell=watcher.problem,
+            tell=self._problem,
             tally=tally or Tally(),
         )
         self._alarm = Alarm(concurrency)
         self._ahead = Ahead(reader)
         self._rehearsing = False
+        self._held_back: list[tuple[int, str]] = []  # problems of a batch that is rehearsed
         self._at_end = False
         self._upcoming: asyncio.Task[bool] | None = None  # plans the batch after the one in use
         self._results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=MOST_RESULTS)
@@ -143,8 +147,7 @@ class FileRun:
         self._rehearsing = True
         try:
             while await self._plan_batch():
-                for item in self._books.pass_over():
-                    self._watcher.would_send(item.row.line, item.plan.key, item.payment)
+                self._tell_in_order(self._books.pass_over())
                 self._report()
         except (JournalError, OSError) as error:
             self._trouble = f"the rehearsal cannot go on: {error}"
@@ -153,6 +156,24 @@ class FileRun:
             await self._end_reading()
         self._report()
         return attrs.evolve(self._summary(began), rehearsal=True)
+
+    def _problem(self, line: int, text: str) -> None:
+        if self._rehearsing:
+            self._held_back.append((line, text))
+        else:
+            self._watcher.problem(line, text)
+
+    def _tell_in_order(self, passed: Sequence[Planned]) -> None:
+        """Tell what a rehearsal found in the file's order, however it was read."""
+        tell: list[tuple[int, Callable[[], None]]] = [
+            (line, partial(self._watcher.problem, line, text)) for line, text in self._held_back
+        ]
+        self._held_back.clear()
+        for item in passed:
+            show = partial(self._watcher.would_send, item.row.line, item.plan.key, item.payment)
+            tell.append((item.row.line, show))
+        for _, one in sorted(tell, key=itemgetter(0)):
+            one()
 
     def _summary(self, began: float) -> Summary:
         return Summary(

@@ -78,6 +78,7 @@ class Notes:
     def __init__(self) -> None:
         self.problems: dict[int, str] = {}
         self.would: list[tuple[int, Decimal]] = []
+        self.lines: list[int] = []
         self.notes: list[str] = []
         self.seen: list[tuple[int, int | None, int]] = []
 
@@ -86,10 +87,12 @@ class Notes:
 
     def problem(self, line: int, text: str) -> None:
         self.problems[line] = text
+        self.lines.append(line)
 
     def would_send(self, line: int, key: str, payment: PaymentConfirmation) -> None:
         assert 44 == len(key)
         self.would.append((line, payment.amount))
+        self.lines.append(line)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -713,6 +716,15 @@ class TestRehearsal:
         assert {} == bench.client.keys
         assert Counts(rows=4, confirmed=1, not_sent=1, duplicates=1, invalid=1) == summary.counts
         assert (4, 4, 2) == bench.notes.seen[-1]
+
+    async def test_it_tells_in_the_file_s_order(self, bench: Bench) -> None:
+        """
+        Good rows and bad ones are named in the order in which they stand, however many of them
+        were read together.
+        """
+        await bench.run(good(1) + "x,y\n" + good(2) + good(2) + good(3), rehearse=True)
+
+        assert [2, 3, 4, 5, 6] == bench.notes.lines
 
     async def test_a_file_that_breaks_off_ends_it(self, bench: Bench) -> None:
         """
