@@ -23,6 +23,7 @@ from carevalidate_async._dialect import (
     judge,
     refusal_for_status,
 )
+from carevalidate_async._private import private_texts
 from carevalidate_async._wire import Reply, Sealed
 from carevalidate_async.errors import (
     APIStatusError,
@@ -31,7 +32,7 @@ from carevalidate_async.errors import (
     ResponseDecodeError,
 )
 from carevalidate_async.idempotency import checked_key
-from carevalidate_async.models import Answer, private_texts
+from carevalidate_async.models import Answer
 
 if TYPE_CHECKING:
     from carevalidate_async._secret import Secret

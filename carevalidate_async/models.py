@@ -8,11 +8,10 @@ field. Personal data and credentials stay out of every repr.
 from __future__ import annotations
 
 import enum
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
@@ -32,34 +31,8 @@ from carevalidate_async._checks import (
     to_names,
     to_uuid,
 )
+from carevalidate_async._private import discreet
 from carevalidate_async.errors import Attempt, InvalidRequestError
-
-T = TypeVar("T")
-
-
-def discreet(kind: type[T]) -> type[T]:
-    """
-    Return the class *kind*, whose refusal of a field shows no other field.
-
-    The frames of the constructor that attrs writes, and of the checks that it calls, hold every
-    argument in their local variables, which error reporters send along.
-    """
-    make: Any = kind.__init__
-
-    @functools.wraps(make)
-    def __init__(self: T, *args: Any, **fields: Any) -> None:  # noqa: ANN401, N807
-        try:
-            make(self, *args, **fields)
-        except Exception as error:  # noqa: BLE001 - a TypeError for a missing field, too
-            refusal = error.with_traceback(None)
-        else:
-            return
-        del self, args, fields
-        refusal.__context__ = None
-        raise refusal
-
-    kind.__init__ = __init__  # type: ignore[assignment]
-    return kind
 
 
 class PaymentStatus(enum.StrEnum):
@@ -511,16 +484,3 @@ class PaymentMethod(Answer):
 
     id: int
     data: Any = attrs.field(default=None, repr=False)
-
-
-def private_texts(model: object) -> Iterator[str]:
-    """Yield the texts in *model* that must not be shown: those that its repr leaves out."""
-    kind = type(model)
-    if not attrs.has(kind):
-        return
-    for field in attrs.fields(kind):
-        value = getattr(model, field.name)
-        if attrs.has(type(value)):
-            yield from private_texts(value)
-        elif field.repr is False and isinstance(value, str) and value:
-            yield value

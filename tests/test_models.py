@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from carevalidate_async._checks import to_dollars
 from carevalidate_async._codec import ANSWERS
 from carevalidate_async._codec import REQUESTS as REQUEST_KINDS
+from carevalidate_async._private import private_texts
 from carevalidate_async._wire import NoReply, Reply
 from carevalidate_async.errors import InvalidRequestError, Outcome
 from carevalidate_async.models import (
@@ -42,7 +43,6 @@ from carevalidate_async.models import (
     ShippingAddress,
     UserPaymentUpdate,
     UserPaymentUpdated,
-    private_texts,
 )
 from strategies import (
     ADDRESS,
@@ -239,7 +239,7 @@ def case_name(value: object) -> str:
 
 class TestRefusals:
     @pytest.mark.parametrize(("kind", "field", "value", "words"), REFUSED, ids=case_name)
-    def test_names_field_and_reason(self, kind: type, field: str, value: Any, words: str) -> None:  # noqa: ANN401 - bad on purpose
+    def test_names_field_and_reason(self, kind: type, field: str, value: Any, words: str) -> None:
         """
         A bad value is refused when the request is made, by field and reason and without the value.
         """
@@ -356,7 +356,7 @@ class TestAccepted:
         assert text == request.product_id
 
     @pytest.mark.parametrize("names", [["card", "klarna"], iter(["card", "klarna"])])
-    def test_names_become_a_tuple(self, names: Any) -> None:  # noqa: ANN401 - a list or an iterator
+    def test_names_become_a_tuple(self, names: Any) -> None:
         """
         Payment method types are taken from any iterable, in its order.
         """
@@ -571,7 +571,7 @@ class TestMeta:
         assert ConfirmationReceipt() == ConfirmationReceipt(meta=Meta(status=200))
 
 
-def _blanked(model: Any) -> Any:  # noqa: ANN401 - any request
+def _blanked(model: Any) -> Any:
     changes: dict[str, Any] = {}
     for field in attrs.fields(type(model)):
         value = getattr(model, field.name)
@@ -582,7 +582,7 @@ def _blanked(model: Any) -> Any:  # noqa: ANN401 - any request
     return attrs.evolve(model, **changes)
 
 
-def _keyed(model: Any) -> Any:  # noqa: ANN401 - any request
+def _keyed(model: Any) -> Any:
     if hasattr(model, "idempotency_key"):
         return attrs.evolve(model, idempotency_key="key-1")
     return model
