@@ -1,5 +1,5 @@
 """
-How a run shows itself to a person: while it goes on, and at its end.
+How a run shows itself to a person while it goes on.
 
 A live bar on a terminal, plain lines now and then without one. A display that breaks (a closed
 terminal, a full pipe) never breaks the run.
@@ -14,75 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO, cast
 from carevalidate_async._output import mute, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
     from rich.console import Console
 
 PLAIN_SECONDS = 5.0
 """Seconds between two plain lines."""
-
-
-_TITLES: Mapping[str, str] = {
-    "confirmed": "confirmed",
-    "already_recorded": "on record already",
-    "rejected": "rejected",
-    "invalid": "invalid",
-    "duplicates": "duplicates",
-    "unknown": "unknown",
-    "not_sent": "not sent",
-}
-_NEXT_STEPS: Mapping[str, str] = {
-    "rejected": "the vendor said no and recorded nothing: correct them and run them again",
-    "invalid": "refused here, not sent: correct them and run them again",
-    "duplicates": "the file has them twice, and the later ones were not sent: run the file again "
-    "with --duplicates once if they are the same payment, --duplicates each if they are payments "
-    "of their own",
-    "unknown": "may or may not be on record: run the same command again, which asks under the same "
-    "keys, so that nothing is recorded twice",
-    "not_sent": "not on record: run the same command again",
-}
-
-
-def summary_lines(
-    counts: Mapping[str, int],
-    *,
-    elapsed: float,
-    known: int = 0,
-    settled_duplicates: bool = False,
-    rehearsal: bool = False,
-) -> list[str]:
-    """
-    Return how a run went and what to do next, line by line.
-
-    Args:
-        counts: Rows by state, ``rows`` and ``attempts``.
-
-        elapsed: Seconds.
-
-        known: Rows that the journal had on record before.
-
-        settled_duplicates: Whether it was wanted that duplicates are not sent.
-
-        rehearsal: Whether nothing was to be sent.
-    """
-    rows = counts["rows"]
-    rate = rows / elapsed if elapsed > 0 else 0.0
-    lines = [
-        f"{rows:,} rows in {elapsed:.1f} s ({rate:,.0f} rows/s), {counts['attempts']:,} requests"
-    ]
-    titles = {**_TITLES, "not_sent": "would be sent"} if rehearsal else _TITLES
-    shown = {name: counts[name] for name in titles if counts[name]}
-    lines += [f"  {titles[name]:<18}{count:>9,}" for name, count in shown.items()]
-    if known:
-        lines.append(f"Not sent again, since an earlier run put them on record: {known:,}")
-    done = {"not_sent"} if rehearsal else set()
-    done |= {"duplicates"} if settled_duplicates else set()
-    steps = {n: step for n, step in _NEXT_STEPS.items() if n in shown and n not in done}
-    if steps:
-        lines.append("What to do next:")
-        lines += [f"  {titles[name]}: {step}" for name, step in steps.items()]
-    return lines
 
 
 class Display(Protocol):
@@ -111,13 +49,13 @@ def show(stream: TextIO | None) -> Display:
     # Without a terminal rich is not even imported.
     if stream is not None and stream.isatty():
         try:
-            from rich.console import Console  # noqa: PLC0415
+            from rich.console import Console
         except ImportError:
-            return Lines(stream)
+            return Plain(stream)
         console = Console(file=stream)
         if console.is_interactive:
             return Live(console)
-    return Lines(stream)
+    return Plain(stream)
 
 
 class _Pace:
@@ -140,7 +78,7 @@ class _Pace:
         return " · ".join(parts)
 
 
-class Lines:
+class Plain:
     """
     A plain line every few seconds, and one at the end.
 
@@ -192,7 +130,7 @@ class Live:
     """
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn
 
         self._pace = _Pace(time.monotonic)
         columns: list[Any] = [BarColumn(bar_width=24), TextColumn("{task.fields[pace]}")]

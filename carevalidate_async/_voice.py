@@ -11,13 +11,35 @@ import click
 from carevalidate_async._output import say
 
 if TYPE_CHECKING:
-    from carevalidate_async._counts import Summary
+    from collections.abc import Mapping
+
+    from carevalidate_async._counts import Counts, Summary
     from carevalidate_async._progress import Display
     from carevalidate_async._rows import RowReader
     from carevalidate_async.models import PaymentConfirmation
 
 SHOWN_PROBLEMS = 20
 """Rows that are named one by one; the rest are counted."""
+
+_TITLES: Mapping[str, str] = {
+    "confirmed": "confirmed",
+    "already_recorded": "on record already",
+    "rejected": "rejected",
+    "invalid": "invalid",
+    "duplicates": "duplicates",
+    "unknown": "unknown",
+    "not_sent": "not sent",
+}
+_NEXT_STEPS: Mapping[str, str] = {
+    "rejected": "the vendor said no and recorded nothing: correct them and run them again",
+    "invalid": "refused here, not sent: correct them and run them again",
+    "duplicates": "the file has them twice, and the later ones were not sent: run the file again "
+    "with --duplicates once if they are the same payment, --duplicates each if they are payments "
+    "of their own",
+    "unknown": "may or may not be on record: run the same command again, which asks under the same "
+    "keys, so that nothing is recorded twice",
+    "not_sent": "not on record: run the same command again",
+}
 
 
 class Voice:
@@ -78,18 +100,7 @@ def show_summary(summary: Summary, *, journal: str | None, rejects: str | None) 
 
         rejects: Where rows to be corrected went, None for nowhere.
     """
-    from carevalidate_async._progress import summary_lines
-    from carevalidate_async.journal import Duplicates
-
-    counts = attrs.asdict(summary.counts)
-    once = summary.duplicates is Duplicates.ONCE
-    lines = summary_lines(
-        counts,
-        elapsed=summary.elapsed,
-        known=summary.known,
-        settled_duplicates=once,
-        rehearsal=summary.rehearsal,
-    )
+    lines = [*_counted(summary), *_next_steps(summary)]
     if rejects is not None and summary.counts.rejectable:
         lines.append(f"Rows to be corrected: {_readable(rejects)}")
     if journal is not None:
@@ -101,6 +112,36 @@ def show_summary(summary: Summary, *, journal: str | None, rejects: str | None) 
     say("\n".join(lines), sys.stdout)
     if summary.stopped_by is not None:
         say(f"Error: {summary.stopped_by}", sys.stderr)
+
+
+def _counted(summary: Summary) -> list[str]:
+    counts, elapsed = summary.counts, summary.elapsed
+    rate = counts.rows / elapsed if elapsed > 0 else 0.0
+    head = f"{counts.rows:,} rows in {elapsed:.1f} s ({rate:,.0f} rows/s)"
+    lines = [f"{head}, {counts.attempts:,} requests"]
+    lines += [f"  {_title(name, summary):<18}{count:>9,}" for name, count in _shown(counts).items()]
+    if summary.known:
+        lines.append(f"Not sent again, since an earlier run put them on record: {summary.known:,}")
+    return lines
+
+
+def _next_steps(summary: Summary) -> list[str]:
+    from carevalidate_async.journal import Duplicates
+
+    # What was wanted to stay unsent needs no step.
+    done = {"not_sent"} if summary.rehearsal else set()
+    done |= {"duplicates"} if summary.duplicates is Duplicates.ONCE else set()
+    names = [name for name in _NEXT_STEPS if name in _shown(summary.counts) and name not in done]
+    steps = [f"  {_title(name, summary)}: {_NEXT_STEPS[name]}" for name in names]
+    return ["What to do next:", *steps] if steps else []
+
+
+def _shown(counts: Counts) -> dict[str, int]:
+    return {name: count for name in _TITLES if (count := getattr(counts, name))}
+
+
+def _title(name: str, summary: Summary) -> str:
+    return "would be sent" if summary.rehearsal and name == "not_sent" else _TITLES[name]
 
 
 def summary_document(summary: Summary, journal: str | None) -> dict[str, object]:

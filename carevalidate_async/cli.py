@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import sys
 
 import click
 
 from carevalidate_async import _single_commands
 from carevalidate_async._command import StopError, command, signals
 from carevalidate_async._confirm import confirm
+from carevalidate_async._output import say
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,13 +66,18 @@ def sandbox(  # noqa: PLR0917 - click passes them by name
         ended = asyncio.Event()
         async with server:
             with signals(ended.set):
-                click.echo(server.url)
-                click.echo(f"Confirm with: CAREVALIDATE_API_KEY={shlex.quote(api_key)} ", nl=False)
-                click.echo(f"carevalidate confirm FILE --base-url {server.url}")
-                click.echo(f"From Python: CareValidate({api_key!r}, base_url={server.url!r})")
-                click.echo(f"What it does: {server.url}/openapi.json")
+                variable = f"CAREVALIDATE_API_KEY={shlex.quote(api_key)}"
+                confirms = f"{variable} carevalidate confirm FILE --base-url {server.url}"
+                told = (
+                    server.url,
+                    f"Confirm with: {confirms}",
+                    f"From Python: CareValidate({api_key!r}, base_url={server.url!r})",
+                    f"What it does: {server.url}/openapi.json",
+                )
+                say("\n".join(told), sys.stdout)
                 await ended.wait()
-            click.echo(f"{server.received} requests, {len(server.payments)} payments on record")
+            held = len(server.payments)
+            say(f"{server.received} requests, {held} payments on record", sys.stdout)
 
     try:
         asyncio.run(serve())
