@@ -192,7 +192,10 @@ class TestManyFaults:
         sequences = [chance.choices(list(FAULTS), k=4) for _ in range(40)]
 
         for some in (sequences[:20], sequences[20:]):
-            await asyncio.gather(*(ask_under(calling, *faults) for faults in some))
+            # Each is checked against what its sandbox holds; the faults it did not meet are left.
+            asked = await asyncio.gather(*(ask_under(calling, *faults) for faults in some))
+            for sandbox, told in asked:
+                assert 4 - len(told.attempts) == len(sandbox.script_left)
 
     async def test_two_hundred_calls_on_one_client(self) -> None:
         """Two hundred calls side by side, with every fault, each tell the truth of their own."""

@@ -91,8 +91,9 @@ class TestBodies:
 
         body = seal(operation, request, fields=fields).body
 
-        JUDGES[operation.name].validate(json.loads(body, parse_float=Decimal))
-        JUDGES[operation.name].validate(json.loads(body))
+        exact, usual = json.loads(body, parse_float=Decimal), json.loads(body)
+        assert [] == [*JUDGES[operation.name].iter_errors(exact)]
+        assert [] == [*JUDGES[operation.name].iter_errors(usual)]
 
     @each_operation
     def test_description_is_strict(self, operation: Operation[Any, Any]) -> None:
@@ -201,7 +202,7 @@ def _changed(body: dict[str, Any], way: tuple[str, ...], *, remove: bool) -> dic
     return kept if remove else kept | {first: None}
 
 
-def _spelled(model: Any, *, needed: bool = False) -> set[str]:  # noqa: ANN401 - any model
+def _spelled(model: Any, *, needed: bool = False) -> set[str]:
     return {
         re.sub(r"_(\w)", lambda found: found[1].upper(), field.name)
         for field in attrs.fields(model)
