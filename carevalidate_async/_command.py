@@ -104,13 +104,13 @@ def open_input(file: str) -> Iterator[BinaryIO]:
     if file == "-":
         # Not sys.stdin, which a thread that waits for input would keep from closing at the end.
         try:
-            stream = open(0, "rb", closefd=False)  # noqa: SIM115
+            stream = open(0, "rb", closefd=False)  # noqa: SIM115 - a thread may be at it to the end
         except OSError as error:
             raise StopError(f"standard input: {error.strerror}") from None
         yield stream
         return
     try:
-        stream = open(file, "rb")  # noqa: PTH123, SIM115
+        stream = open(file, "rb")  # noqa: SIM115 - closed below
     except OSError as error:
         raise StopError(f"{file}: {error.strerror}") from None
     with stream:

@@ -178,9 +178,9 @@ def _journal_path(file: str, target: str, options: Options) -> str:
     path = f"{'stdin' if file == '-' else file}.{label}.journal"
     if not options["sandbox"]:
         return path
-    # A rehearsal starts clean each time; its sandbox forgets everything too.
-    folder = "" if options["dry_run"] else tempfile.mkdtemp(prefix="carevalidate-")
-    return os.path.join(folder, os.path.basename(path)) if folder else ""  # noqa: PTH118, PTH119
+    if options["dry_run"]:
+        return ""  # a rehearsal starts clean each time; its sandbox forgets everything too
+    return os.path.join(tempfile.mkdtemp(prefix="carevalidate-"), os.path.basename(path))
 
 
 def _check_paths(**paths: str | int | None) -> None:
@@ -195,7 +195,7 @@ def _check_paths(**paths: str | int | None) -> None:
 
 def _identity(path: str | int) -> object:
     try:
-        status = os.stat(path)  # noqa: PTH116 - a number too
+        status = os.stat(path)
     except OSError:
         return path if isinstance(path, int) else os.path.realpath(path)
     # What is no regular file is not overwritten.

@@ -43,7 +43,7 @@ def mute(stream: TextIO) -> None:
 
     Otherwise it would fail again when Python ends, and change the exit status.
     """
-    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 

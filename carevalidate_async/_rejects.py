@@ -43,10 +43,15 @@ class Rejects:
         self._key_at = columns.index("idempotency_key") if "idempotency_key" in columns else None
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         handle = os.open(path, flags, 0o600)
-        # newline="": csv ends its lines itself, and json Lines end in \n on every system.
-        self._file = open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: PTH123, SIM115
+        self._file = open(  # noqa: SIM115 - closed by close()
+            handle,
+            "w",
+            encoding="utf-8",
+            errors="surrogateescape",
+            newline="",  # csv ends its lines itself, and JSON Lines end in \n on every system
+        )
         if stat.S_ISREG(os.fstat(handle).st_mode):  # a device is everybody's
-            os.chmod(path, 0o600)  # noqa: PTH101 - it may have been there with other rights
+            os.chmod(path, 0o600)  # it may have been there with other rights
         self._path = path
         self._writer = csv.writer(self._file, lineterminator="\n")
         # A lone carriage return would end the row for its reader, and is not quoted by itself.

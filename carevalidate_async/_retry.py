@@ -56,9 +56,12 @@ class RetryPolicy:
 
 def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
     """Refuse what is no finite number of seconds above zero (or not below, with *zero*)."""
-    fine = isinstance(value, int | float) and not isinstance(value, bool)
-    # An int can be beyond what a clock can add.
-    if not fine or not (0 < value <= sys.float_info.max or (zero and value == 0)):  # type: ignore[operator]
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        # An int can be beyond what a clock can add.
+        or not (0 < value <= sys.float_info.max or (zero and value == 0))
+    ):
         least = "not negative" if zero else "above zero"
         raise ConfigurationError(f"{name} must be a finite number of seconds, {least}")
 

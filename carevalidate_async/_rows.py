@@ -71,19 +71,19 @@ class RowReader:
     Args:
         stream: The file, open for reading bytes, at its beginning.
 
-        format: Told by the first character when None.
+        form: How the rows are written; told by the first character when None.
 
     Raises:
         FileError: Empty, not UTF-8, or its columns are wrong.
     """
 
-    def __init__(self, stream: BinaryIO, format: FileFormat | None = None) -> None:  # noqa: A002
+    def __init__(self, stream: BinaryIO, form: FileFormat | None = None) -> None:
         self._lines = Lines(stream)
         try:
             first = self._first_line()
         except RecordTooLongError as error:
             raise FileError(f"its first line is {error}") from None
-        self.format = format or (FileFormat.JSONL if first[0] == "{" else FileFormat.CSV)
+        self.format = form or (FileFormat.JSONL if first[0] == "{" else FileFormat.CSV)
         self.ignored: list[str] = []
         self.header: tuple[str, ...] = ()
         self._columns: list[str | None] = []

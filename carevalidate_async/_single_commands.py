@@ -136,7 +136,7 @@ def intent(
     method: tuple[str, ...],
     email: str | None,
     phone: str | None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,  # noqa: ANN401 - click's options
 ) -> int:
     """
     Create a payment intent and print its secret.

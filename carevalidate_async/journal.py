@@ -264,9 +264,9 @@ class Journal:
 
     def _open(self) -> None:
         # Absolute: SQLite takes some names, such as ":memory:", for something else than a file.
-        path = os.path.abspath(self.path) if self.path else ""  # noqa: PTH100 - as the others here
-        there = os.path.exists(path)  # noqa: PTH110
-        if there and not os.path.isfile(path):  # noqa: PTH113
+        path = os.path.abspath(self.path) if self.path else ""
+        there = os.path.exists(path)
+        if there and not os.path.isfile(path):
             raise JournalError(f"the journal {self.path} is not a regular file")
         if self._rehearse and not there:
             path = ""  # SQLite's name for a temporary file

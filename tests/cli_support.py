@@ -27,7 +27,7 @@ def good(number: int) -> str:
 
 
 @contextlib.contextmanager
-def running_sandbox(**options: Any) -> Iterator[Sandbox]:  # noqa: ANN401
+def running_sandbox(**options: Any) -> Iterator[Sandbox]:
     """Run a sandbox beside the test: a command line has an event loop of its own."""
     sandbox = Sandbox(**options)
     ready = threading.Event()
@@ -50,7 +50,7 @@ def running_sandbox(**options: Any) -> Iterator[Sandbox]:  # noqa: ANN401
         loop.close()
 
 
-def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     """Start the command, its output to be read."""
     return subprocess.Popen(
         [sys.executable, "-m", "carevalidate_async", *arguments],
@@ -61,7 +61,7 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:  # noqa: AN
     )
 
 
-def wait_for(condition: Any, seconds: float = 20.0) -> None:  # noqa: ANN401
+def wait_for(condition: Any, seconds: float = 20.0) -> None:
     """Wait until *condition* gives True."""
     until = time.monotonic() + seconds
     while not condition():
@@ -75,7 +75,7 @@ def unread(pipe: IO[str] | None) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def run_with(redirections: str, *arguments: str, **variables: str) -> Any:  # noqa: ANN401
+def run_with(redirections: str, *arguments: str, **variables: str) -> Any:
     """Run the command in a shell that redirects its streams."""
     command = f'exec "$@" {redirections}'
     return subprocess.run(

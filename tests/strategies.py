@@ -244,7 +244,7 @@ def fields_of(operation: Operation[Any, Any]) -> dict[str, Any]:
     return dict.fromkeys(operation.echo, METHOD_ID)
 
 
-def seal(operation: Operation[Any, Any], request: object, **changes: Any) -> Sealed:  # noqa: ANN401 - the arguments of Operation.seal
+def seal(operation: Operation[Any, Any], request: object, **changes: Any) -> Sealed:
     """Return *request* sealed, with an argument for whatever *changes* leaves out."""
     arguments: dict[str, Any] = {
         "origin": ORIGIN,
@@ -279,7 +279,7 @@ def answer(
     return read(operation, Reply(status=status, headers=named, body=data))
 
 
-def private_of(model: Any) -> list[str]:  # noqa: ANN401 - any model
+def private_of(model: Any) -> list[str]:
     """Return every text in *model*, at any depth, whose field is kept out of its repr."""
     found = []
     for field in attrs.fields(type(model)):

@@ -102,7 +102,7 @@ class TestBooks:
         """
         settle = Journal.settle
 
-        async def slow(self: Journal, settlements: Any) -> None:  # noqa: ANN401
+        async def slow(self: Journal, settlements: Any) -> None:
             await books.plan(batch("3"))
             await settle(self, settlements)
 

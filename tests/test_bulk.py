@@ -38,7 +38,7 @@ BUSY = RateLimitError("busy", outcome=Outcome.REJECTED, retryable=True, attempts
 AWAY = APIConnectionError("away", outcome=Outcome.NOT_SENT, retryable=True, attempts=(TRY,))
 
 
-def payment(number: int, **changes: Any) -> PaymentConfirmation:  # noqa: ANN401
+def payment(number: int, **changes: Any) -> PaymentConfirmation:
     return PaymentConfirmation(
         case_id=f"case-{number}",
         amount=Decimal(number),
@@ -75,7 +75,7 @@ class FakeClient:
         return RECEIPT
 
 
-async def collect(client: Any, payments: Any, **options: Any) -> list[Row]:  # noqa: ANN401
+async def collect(client: Any, payments: Any, **options: Any) -> list[Row]:
     options.setdefault("pause", 0.0)
     return [row async for row in confirm_payments(client, payments, **options)]
 
@@ -445,7 +445,7 @@ class TestTroubleWithPayments:
             await collect(Broken(), [payment(1)])
 
     @pytest.mark.parametrize("wrong", [None, "no payment", {"case_id": "c"}, 5], ids=type)
-    async def test_what_is_no_payment_is_refused_in_its_row(self, wrong: Any) -> None:  # noqa: ANN401
+    async def test_what_is_no_payment_is_refused_in_its_row(self, wrong: Any) -> None:
         """
         A wrong item spoils itself alone: the payments around it are recorded.
         """

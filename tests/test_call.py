@@ -184,7 +184,7 @@ async def run(
     return answer
 
 
-async def fails(calling: Calling, *names: str, **options: Any) -> CareValidateError:  # noqa: ANN401
+async def fails(calling: Calling, *names: str, **options: Any) -> CareValidateError:
     """Return the error of a call to which *names* happen, and nothing else."""
     transport = Scripted(*(got(calling, name) for name in names))
     with pytest.raises(CareValidateError) as caught:
@@ -193,7 +193,7 @@ async def fails(calling: Calling, *names: str, **options: Any) -> CareValidateEr
     return caught.value
 
 
-async def works(calling: Calling, *names: str, **options: Any) -> Answer:  # noqa: ANN401
+async def works(calling: Calling, *names: str, **options: Any) -> Answer:
     """Return the answer of a call to which *names* happen, and nothing else."""
     transport = Scripted(*(got(calling, name) for name in names))
     answer = await run(calling, transport, **options)
@@ -614,4 +614,4 @@ class TestAttempt:
 
         assert Attempt(**facts, outcome=RECORDED) == attempt
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            attempt.number = 2  # type: ignore[misc]
+            attempt.number = 2  # type: ignore[misc]  # it is frozen

@@ -125,7 +125,7 @@ class TestCareValidate:
     async def test_case_id_is_checked(self, sandbox: Sandbox, care: CareValidate) -> None:
         """What is no UUID never gets into the path."""
         with pytest.raises(InvalidRequestError, match="case_id"):
-            await care.create_case_payment("../users", PAYMENT)  # type: ignore[arg-type]
+            await care.create_case_payment("../users", PAYMENT)  # type: ignore[arg-type]  # on purpose
 
         assert 0 == sandbox.received
 

@@ -176,7 +176,7 @@ class TestDecode:
         ],
     )
     @pytest.mark.parametrize("traps", [TRAPS, []])
-    def test_no_json(self, body: bytes, traps: Any) -> None:  # noqa: ANN401 - decimal's signals
+    def test_no_json(self, body: bytes, traps: Any) -> None:
         """
         What cannot be read as JSON is one error that repeats none of it, in any decimal context.
         """
@@ -457,7 +457,7 @@ class TestLoad:
         assert "\n" not in str(caught.value)
 
 
-def _on_the_wire(model: Any, spell: Any) -> Any:  # noqa: ANN401 - any request
+def _on_the_wire(model: Any, spell: Any) -> Any:
     document = {}
     for field in attrs.fields(type(model)):
         value = getattr(model, field.name)

@@ -117,7 +117,7 @@ class TestOrigin:
             (5, "must be text, not int"),
         ],
     )
-    def test_bad(self, url: Any, words: str) -> None:  # noqa: ANN401 - bad on purpose
+    def test_bad(self, url: Any, words: str) -> None:
         """
         A URL that is no URL, that could show the credential, or that holds one, is refused.
         """
@@ -137,7 +137,7 @@ class TestOrigin:
             checked_origin("http://user@10.0.0.1", allow_insecure=True)
 
     @each_client
-    def test_clients_pass_it_on(self, client: Any) -> None:  # noqa: ANN401 - either class
+    def test_clients_pass_it_on(self, client: Any) -> None:
         """
         A client's `allow_insecure` is the one that counts, and is off by default.
         """
@@ -164,7 +164,7 @@ class TestSecretSources:
     )
     def test_precedence(
         self,
-        client: Any,  # noqa: ANN401 - either class
+        client: Any,
         variable: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -186,7 +186,7 @@ class TestSecretSources:
     )
     def test_missing(
         self,
-        client: Any,  # noqa: ANN401 - either class
+        client: Any,
         variable: str,
         what: str,
         monkeypatch: pytest.MonkeyPatch,
@@ -222,7 +222,7 @@ class TestSecretSources:
             "canary\u200b",
         ],
     )
-    def test_unusable(self, client: Any, value: str) -> None:  # noqa: ANN401 - either class
+    def test_unusable(self, client: Any, value: str) -> None:
         """
         A credential that cannot stand in a header is refused and shown nowhere, not even in the
         locals of the traceback.
@@ -234,7 +234,7 @@ class TestSecretSources:
 
     @each_client
     @pytest.mark.parametrize("value", [5, b"canary", object()])
-    def test_no_text(self, client: Any, value: object) -> None:  # noqa: ANN401 - either class
+    def test_no_text(self, client: Any, value: object) -> None:
         """
         A credential that is no text is refused by its kind.
         """
@@ -244,7 +244,7 @@ class TestSecretSources:
         assert "canary" not in _whole_traceback(caught.value)
 
     @each_client
-    def test_other_mistakes_do_not_show_it(self, client: Any) -> None:  # noqa: ANN401
+    def test_other_mistakes_do_not_show_it(self, client: Any) -> None:
         """
         Nor is a good credential shown when something else is wrong.
         """
@@ -258,7 +258,7 @@ class TestSecretSources:
         assert "no_such_option" in str(option.value)
 
     @each_client
-    def test_repr(self, client: Any) -> None:  # noqa: ANN401 - either class
+    def test_repr(self, client: Any) -> None:
         """
         A client prints where it sends to and not what it signs with.
         """
@@ -359,7 +359,7 @@ class TestWhereTo:
         assert origin == origin_of(Planocore("token", base_url=base_url))
 
     @each_client
-    def test_empty_base_url(self, client: Any) -> None:  # noqa: ANN401 - either class
+    def test_empty_base_url(self, client: Any) -> None:
         """
         An empty base URL that was given is a mistake and does not mean production.
         """
@@ -372,7 +372,7 @@ class TestWhereTo:
     )
     def test_environments_url_is_checked(
         self,
-        client: Any,  # noqa: ANN401 - either class
+        client: Any,
         variable: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -385,7 +385,7 @@ class TestWhereTo:
             client("key")
 
     @pytest.mark.parametrize("application", ["", "planorder", 5])
-    def test_bad_application(self, application: Any) -> None:  # noqa: ANN401
+    def test_bad_application(self, application: Any) -> None:
         """
         Planocore's application is one of those that the page lists.
         """
@@ -396,7 +396,7 @@ class TestWhereTo:
 class TestOptions:
     @each_client
     @pytest.mark.parametrize("name", ["timeout", "api_version", "max_retries"])
-    def test_unknown(self, client: Any, name: str) -> None:  # noqa: ANN401 - either class
+    def test_unknown(self, client: Any, name: str) -> None:
         """
         An option that there is not is named, by a new client and by a changed one.
         """
@@ -431,7 +431,7 @@ class TestOptions:
         ],
         ids=str,
     )
-    def test_bad(self, options: Any, words: str) -> None:  # noqa: ANN401 - bad on purpose
+    def test_bad(self, options: Any, words: str) -> None:
         """
         A bad value is refused when the client is made or changed, and named.
         """
@@ -452,7 +452,7 @@ class TestOptions:
             Settings(hooks=[hook])  # type: ignore[list-item]  # wrong on purpose
 
     @pytest.mark.parametrize("value", [0, -1, 1.5, True, "5", None])
-    def test_max_connections(self, value: Any) -> None:  # noqa: ANN401 - bad on purpose
+    def test_max_connections(self, value: Any) -> None:
         """
         The number of connections is a whole one of at least 1.
         """

@@ -102,7 +102,7 @@ BY_SLUG = [
 ]
 
 
-def error(operation: Any, status: int, body: object, **headers: str) -> APIStatusError:  # noqa: ANN401 - any operation
+def error(operation: Any, status: int, body: object, **headers: str) -> APIStatusError:
     """Return the refusal that *operation* reads in an answer."""
     result = answer(operation, status, body, **headers)
     assert isinstance(result, APIStatusError)
@@ -172,7 +172,7 @@ class TestShapes:
         ],
     )
     @pytest.mark.parametrize("operation", [CONFIRM_PAYMENT, UPDATE_PAYMENT_METHOD])
-    def test_message(self, operation: Any, body: dict[str, Any], message: str | None) -> None:  # noqa: ANN401 - any operation
+    def test_message(self, operation: Any, body: dict[str, Any], message: str | None) -> None:
         """
         The explanation is found in each shape of refusal, and only text is an explanation.
         """
@@ -268,7 +268,7 @@ class TestTwoHundred:
         ],
     )
     @pytest.mark.parametrize("operation", [CONFIRM_PAYMENT, UPDATE_PAYMENT_METHOD])
-    def test_neither(self, operation: Any, body: bytes) -> None:  # noqa: ANN401 - any operation
+    def test_neither(self, operation: Any, body: bytes) -> None:
         """
         A 2xx that does not plainly say yes or no leaves the outcome unknown.
         """

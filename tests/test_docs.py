@@ -588,7 +588,7 @@ class TestBulk:
         assert 7 == Counts(rejected=1, invalid=2, duplicates=4, unknown=8, not_sent=16).rejectable
 
 
-def summary(policy: Duplicates = Duplicates.REFUSE, **ended: Any) -> Summary:  # noqa: ANN401
+def summary(policy: Duplicates = Duplicates.REFUSE, **ended: Any) -> Summary:
     """Return how a run went; names of counts are counts, all else is the summary's."""
     counts = {name: ended.pop(name) for name in list(ended) if hasattr(Counts(), name)}
     return Summary(counts=Counts(**counts), elapsed=1.0, duplicates=policy, **ended)

@@ -186,7 +186,7 @@ class TestAttempt:
         The record of an attempt is a record: nothing in it can be set.
         """
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            ATTEMPTS[0].number = 2  # type: ignore[misc]
+            ATTEMPTS[0].number = 2  # type: ignore[misc]  # it is frozen
 
     def test_last_has_no_delay(self) -> None:
         """
@@ -229,7 +229,7 @@ class TestEveryClass:
 
     @pytest.mark.parametrize("kind", TREE)
     @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-    def test_copies(self, kind: type[CareValidateError], duplicate: Any) -> None:  # noqa: ANN401 - either function
+    def test_copies(self, kind: type[CareValidateError], duplicate: Any) -> None:
         """
         A copy of an error has its class, attributes and text.
         """
@@ -307,7 +307,7 @@ class TestClientRequired:
             (None, None),
         ],
     )
-    def test_session(self, body: Any, session: Any) -> None:  # noqa: ANN401 - JSON
+    def test_session(self, body: Any, session: Any) -> None:
         """
         The vendor's session object is at hand, and None where there is no such object.
         """

@@ -291,7 +291,7 @@ class TestRefuses:
         ],
         ids=lambda value: value if isinstance(value, str) else type(value).__name__,
     )
-    def test_no_exact_text(self, part: Any, name: str) -> None:  # noqa: ANN401 - bad on purpose
+    def test_no_exact_text(self, part: Any, name: str) -> None:
         """
         What has no exact text is refused by its position and kind, not by its value.
         """
@@ -311,7 +311,7 @@ class TestRefuses:
             derive_idempotency_key(*parts)
 
     @pytest.mark.parametrize("part", [0, False, " ", "0", Decimal(0)])
-    def test_small_facts(self, part: Any) -> None:  # noqa: ANN401 - any part
+    def test_small_facts(self, part: Any) -> None:
         """
         A zero, a False and a blank are facts.
         """
@@ -360,7 +360,7 @@ class TestKeys:
             (b"k", "must be text, not bytes"),
         ],
     )
-    def test_bad(self, key: Any, words: str) -> None:  # noqa: ANN401 - bad on purpose
+    def test_bad(self, key: Any, words: str) -> None:
         """
         A key that may not survive every hop is refused.
         """

@@ -43,7 +43,7 @@ def row(content: str, *, line: int = 2, key: str | None = None) -> Candidate:
 
 
 def sent(key: str, **facts: object) -> Plan:
-    return Plan(verdict=Verdict.SEND, key=key, **facts)  # type: ignore[arg-type]
+    return Plan(verdict=Verdict.SEND, key=key, **facts)  # type: ignore[arg-type]  # of its fields
 
 
 async def settle(path: str, content: str, state: State, *, key: str | None = None) -> None:
@@ -258,7 +258,7 @@ class TestSettle:
         """
         async with open_journal(path) as journal:
             await journal.plan([row("a")], REFUSE)
-            broken = Settlement(key="a", state=object())  # type: ignore[arg-type]
+            broken = Settlement(key="a", state=object())  # type: ignore[arg-type]  # on purpose
             with pytest.raises(JournalError, match="cannot be used"):
                 await journal.settle([Settlement(key="a", state=State.CONFIRMED), broken])
             await journal.settle([])
@@ -319,12 +319,12 @@ class TestFile:
         with sqlite3.connect(path) as db:
             db.execute("CREATE TABLE precious (x)")
         db.close()
-        with open(path, "rb") as file:  # noqa: ASYNC230, PTH123
+        with open(path, "rb") as file:
             before = file.read()
         with pytest.raises(JournalError, match="no journal"):
             await open_journal(path).__aenter__()
 
-        with open(path, "rb") as file:  # noqa: ASYNC230, PTH123
+        with open(path, "rb") as file:
             assert before == file.read()
 
     async def test_a_file_that_is_no_database_is_left_alone(self, tmp_path: pathlib.Path) -> None:

@@ -72,7 +72,7 @@ class ServerInThread:
 
         return int(self._do(count()))
 
-    def _do(self, what: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+    def _do(self, what: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(5)
 
 

@@ -558,7 +558,7 @@ class TestArguments:
             (42, {"session_view": "\ud800"}, "session_view: holds a lone surrogate"),
         ],
     )
-    async def test_payment_method(self, method_id: Any, views: Any, reason: str) -> None:  # noqa: ANN401 - bad on purpose
+    async def test_payment_method(self, method_id: Any, views: Any, reason: str) -> None:
         """
         What stands beside the update is checked before anything is sent.
         """
@@ -572,7 +572,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         "case_id", ["", "abc123", "../users", f"{CASE_ID}/..", f"{CASE_ID}\n", CASE_ID[:-1], None]
     )
-    async def test_case_id(self, case_id: Any) -> None:  # noqa: ANN401 - bad on purpose
+    async def test_case_id(self, case_id: Any) -> None:
         """
         A case id that is no UUID is refused before anything is sent.
         """
@@ -606,7 +606,7 @@ class TestSecretInRequest:
         assert "other" == sealed.headers["cv-api-key"]
 
 
-def _with_canary(request: Any, canary: str) -> Any:  # noqa: ANN401 - any request
+def _with_canary(request: Any, canary: str) -> Any:
     changes: dict[str, Any] = {}
     for field in attrs.fields(type(request)):
         if not field.repr and "email" not in field.name:

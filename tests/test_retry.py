@@ -56,7 +56,7 @@ class TestRetryPolicy:
     def test_attempts_are_a_positive_int(self, attempts: object) -> None:
         """What is no count of attempts is refused, and named."""
         with pytest.raises(ConfigurationError, match="max_attempts"):
-            RetryPolicy(max_attempts=attempts)  # type: ignore[arg-type]
+            RetryPolicy(max_attempts=attempts)  # type: ignore[arg-type]  # on purpose
 
     @pytest.mark.parametrize("name", ["base_delay", "max_delay", "max_retry_after"])
     @pytest.mark.parametrize(

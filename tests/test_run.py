@@ -118,9 +118,9 @@ class Bench:
         text: str,
         *,
         during: Callable[[FileRun], None] = lambda _: None,
-        stream: Any = None,  # noqa: ANN401
+        stream: Any = None,
         rehearse: bool = False,
-        **options: Any,  # noqa: ANN401
+        **options: Any,
     ) -> Summary:
         self.notes = Notes()
         reader = RowReader(stream or io.BytesIO((HEADER + text).encode()))
@@ -209,7 +209,7 @@ class TestCounts:
         0 only if every row is on record or a wanted duplicate, 130 after a stop.
         """
 
-        def status(**facts: Any) -> int:  # noqa: ANN401
+        def status(**facts: Any) -> int:
             options = {
                 n: facts.pop(n) for n in set(facts) - {"confirmed", "duplicates_", "unknown"}
             }
@@ -483,7 +483,7 @@ class TestStop:
         read, write = os.pipe()
         os.write(write, HEADER.encode() + good(1).encode())
         before = asyncio.all_tasks()
-        with open(read, "rb") as stream:  # noqa: ASYNC230, PTH123
+        with open(read, "rb") as stream:
             reader = RowReader(stream)
             async with Journal(bench.journal, target="t") as journal:
                 run = FileRun(reader, client=bench.client, journal=journal, watcher=bench.notes)
@@ -563,7 +563,7 @@ class TestStop:
         """
         read, write = os.pipe()
         os.write(write, (HEADER + good(1)).encode())
-        stream = open(read, "rb")  # noqa: ASYNC230, PTH123, SIM115
+        stream = open(read, "rb")  # noqa: SIM115 - a thread may be at it to the end
 
         def during(run: FileRun) -> None:
             def stop(_: PaymentConfirmation) -> None:
@@ -608,7 +608,7 @@ class TestTrouble:
         plan = Journal.plan
         calls = 0
 
-        async def fail_later(journal: Journal, *args: Any) -> Any:  # noqa: ANN401
+        async def fail_later(journal: Journal, *args: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls > 1:
@@ -650,7 +650,7 @@ class TestTrouble:
         """
         settle = Journal.settle
 
-        async def fail(journal: Journal, settlements: Any) -> None:  # noqa: ANN401
+        async def fail(journal: Journal, settlements: Any) -> None:
             settlements = list(settlements)
             if settlements:
                 raise JournalError("disk full")

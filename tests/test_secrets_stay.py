@@ -193,7 +193,7 @@ def seen(caplog: pytest.LogCaptureFixture) -> Iterator[Seen]:
     assert [] == looked.planted()
 
 
-async def ask(how: Ask, url: str, seen: Seen, **options: Any) -> BaseException | None:  # noqa: ANN401
+async def ask(how: Ask, url: str, seen: Seen, **options: Any) -> BaseException | None:
     """Make a call, looking at all that can be seen of it; return its error."""
     asyncio.get_running_loop().slow_callback_duration = 0.0
 

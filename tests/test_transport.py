@@ -135,7 +135,7 @@ class TestOneShot:
 
         assert (False, False, []) == (body.started, body.consumed, told)
 
-        await body.write_with_length(writer, 3)  # type: ignore[arg-type]
+        await body.write_with_length(writer, 3)  # type: ignore[arg-type]  # a fake
 
         assert [b"abc"] == writer.written
         assert [True] == told
@@ -144,10 +144,10 @@ class TestOneShot:
     async def test_second_write_is_refused(self) -> None:
         """Whoever writes the body again is refused, and nothing goes out."""
         body, first, second = OneShot(b"abc", lambda: None), Writer(), Writer()
-        await body.write_with_length(first, 3)  # type: ignore[arg-type]
+        await body.write_with_length(first, 3)  # type: ignore[arg-type]  # a fake
 
         with pytest.raises(RuntimeError, match="sent once"):
-            await body.write_with_length(second, 3)  # type: ignore[arg-type]
+            await body.write_with_length(second, 3)  # type: ignore[arg-type]  # a fake
 
         assert [] == second.written
 
@@ -157,7 +157,7 @@ class TestOneShot:
         body.withdrawn = True
 
         with pytest.raises(RuntimeError, match="sent once"):
-            await body.write_with_length(writer, 3)  # type: ignore[arg-type]
+            await body.write_with_length(writer, 3)  # type: ignore[arg-type]  # a fake
 
         assert [] == writer.written
         assert (False, True) == (body.started, body.consumed)
@@ -167,7 +167,7 @@ class TestOneShot:
         body, writer = OneShot(b"abc", lambda: None), Writer(should_close=True)
 
         with pytest.raises(ConnectionAbortedError):
-            await body.write_with_length(writer, 3)  # type: ignore[arg-type]
+            await body.write_with_length(writer, 3)  # type: ignore[arg-type]  # a fake
 
         assert [] == writer.written
         assert (False, False) == (body.started, body.consumed)

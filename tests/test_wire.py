@@ -140,7 +140,7 @@ class TestSealed:
         sealed = Sealed(method="POST", url="https://x", headers={"cv-api-key": "canary"}, body=b"c")
 
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            sealed.body = b""  # type: ignore[misc]
+            sealed.body = b""  # type: ignore[misc]  # it is frozen
         assert "canary" not in repr(sealed)
 
 
