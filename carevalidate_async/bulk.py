@@ -115,7 +115,7 @@ def confirm_payments(
             are neither counted nor paced, so more requests than this can be sent.
 
         stop: When set, no further payment is taken and none is asked for again; those in flight are
-            finished and yielded.
+            finished and yielded. An async source that is waited for then is cancelled.
 
     Yields:
         One `Row` a payment. Errors of the package are in the row, never raised.
@@ -139,6 +139,7 @@ async def _rows(
     source = _one_by_one(payments)
     results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=concurrency)
     workers = [asyncio.create_task(crew.work(source, results)) for _ in range(concurrency)]
+    watcher = asyncio.create_task(crew.watch())
     working = concurrency
     try:
         while working:
@@ -149,9 +150,9 @@ async def _rows(
                 yield row
     finally:
         crew.closing = True
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        for task in (watcher, *workers):
+            task.cancel()
+        await asyncio.gather(watcher, *workers, return_exceptions=True)
         await source.aclose()
     if crew.failure is not None:
         raise crew.failure
@@ -187,6 +188,7 @@ class _Crew:
         self._next_slot = 0.0
         self._stop = stop
         self._taking = asyncio.Lock()
+        self._patience: asyncio.Timeout | None = None  # with the source, while it is asked
         self._taken = 0
         self._exhausted = False
         self.failure: BaseException | None = None
@@ -208,6 +210,12 @@ class _Crew:
             self.failure = self.failure or error  # raised again once the others have finished
         await results.put(None)
 
+    async def watch(self) -> None:
+        """Ask the source for no more once the run is to stop."""
+        await self._stop.wait()
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
     async def _take(
         self, source: AsyncIterator[PaymentConfirmation]
     ) -> tuple[int, PaymentConfirmation] | None:
@@ -221,7 +229,7 @@ class _Crew:
                 return None
             asked = asyncio.get_running_loop().time()
             try:
-                payment = await anext(source)
+                payment = await self._next(source)
             except StopAsyncIteration:
                 self._exhausted = True
                 return None
@@ -234,6 +242,19 @@ class _Crew:
         if isinstance(given, PaymentConfirmation) and given.idempotency_key is None:
             payment = attrs.evolve(given, idempotency_key=new_idempotency_key())
         return index, payment
+
+    async def _next(self, source: AsyncIterator[PaymentConfirmation]) -> PaymentConfirmation:
+        """Return the source's next payment; the end of the run is its end, too."""
+        patience = self._patience = asyncio.timeout(None)
+        try:
+            async with patience:
+                return await anext(source)
+        except TimeoutError:
+            if patience.expired():
+                raise StopAsyncIteration from None
+            raise  # the source's own
+        finally:
+            self._patience = None
 
     async def _settle(self, index: int, payment: PaymentConfirmation) -> Row:
         attempts: tuple[Attempt, ...] = ()
