@@ -23,8 +23,7 @@ class Alarm:
     Looks at each row that comes back.
 
     Attributes:
-        reason: Why no further row is to be sent, in one sentence; None as long as there is no
-            reason.
+        reason: Why no further row is to be sent; None as long as there is no reason.
 
         refused: Whether the vendor refuses the credential.
 
@@ -60,4 +59,4 @@ class Alarm:
             self._out_of_reach = 0
 
     def _ring(self, reason: str) -> None:
-        self.reason = self.reason or f"{reason}; no further row was sent"
+        self.reason = self.reason or reason

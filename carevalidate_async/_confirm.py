@@ -99,14 +99,15 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
         raise click.UsageError("--rate must be a number above 0")
     form = options["form"]
     with open_input(file) as stream:
-        size = os.fstat(stream.fileno()).st_size if file != "-" else None
+        status = os.fstat(stream.fileno())
+        size = status.st_size if stat.S_ISREG(status.st_mode) else None
         try:
             reader = RowReader(stream, FileFormat(form) if form else None)
         except FileError as error:
             raise StopError(f"{file}: {error}") from None
         except OSError as error:
             raise StopError(f"{file}: {error.strerror}") from None
-        return asyncio.run(_confirm(file, size or None, reader, options))
+        return asyncio.run(_confirm(file, size, reader, options))
 
 
 async def _confirm(file: str, size: int | None, reader: RowReader, options: Options) -> int:
@@ -134,6 +135,7 @@ async def _confirm(file: str, size: int | None, reader: RowReader, options: Opti
             journal=journal,
             watcher=voice,
             size=size,
+            endless=size is None,
             rejects=rejects,
             duplicates=Duplicates(options["duplicates"]),
             concurrency=options["concurrency"],

@@ -55,6 +55,9 @@ class FileRun:
 
         size: Bytes of the file, None where nobody knows.
 
+        endless: Whether its rest may never come, as with a pipe: then a run that ends early does
+            not wait for it.
+
         rejects: Where rows that need a person go; None for nowhere.
 
         duplicates: What to do with rows whose content the file had before.
@@ -76,6 +79,7 @@ class FileRun:
         journal: Journal,
         watcher: Watcher,
         size: int | None = None,
+        endless: bool = False,
         rejects: Rejects | None = None,
         duplicates: Duplicates = Duplicates.REFUSE,
         concurrency: int = 64,
@@ -86,6 +90,7 @@ class FileRun:
         self._client = client
         self._watcher = watcher
         self._size = size
+        self._endless = endless
         self._duplicates = duplicates
         self._concurrency = concurrency
         self._rate = rate
@@ -106,6 +111,7 @@ class FileRun:
         self._results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=MOST_RESULTS)
         self._trouble: str | None = None
         self._halt = asyncio.Event()  # no further row is sent
+        self._enough = asyncio.Event()  # nor read
         self._stop = asyncio.Event()  # someone said so
         self._hurry = asyncio.Event()  # twice
 
@@ -115,6 +121,7 @@ class FileRun:
             self._hurry.set()
         self._stop.set()
         self._halt.set()
+        self._enough.set()
 
     async def run(self) -> Summary:
         """
@@ -182,10 +189,23 @@ class FileRun:
             duplicates=self._duplicates,
             known=self._books.known,
             interrupted=self._stop.is_set(),
-            stopped_by=self._alarm.reason or self._trouble,
+            stopped_by=self._stopped_by(),
             refused=self._alarm.refused,
             reached=self._alarm.reached,
         )
+
+    def _stopped_by(self) -> str | None:
+        if self._alarm.reason is None:
+            return self._trouble
+        unread = ", and the rest of the input was not read" if not self._at_end else ""
+        return f"{self._alarm.reason}; no further row was sent{unread}"
+
+    def _heed_alarm(self) -> None:
+        if self._alarm.reason is not None and not self._halt.is_set():
+            self._watcher.note(f"Stopping: {self._alarm.reason}")
+            self._halt.set()
+            if self._endless:
+                self._enough.set()
 
     # Sending
 
@@ -207,8 +227,7 @@ class FileRun:
                     async with limit, contextlib.aclosing(rows):
                         async for row in rows:
                             self._alarm.heed(row)
-                            if self._alarm.reason is not None:
-                                self._halt.set()
+                            self._heed_alarm()
                             await self._results.put(row)
                 except TimeoutError:
                     self._watcher.note("stopped while payments were in flight")
@@ -251,9 +270,9 @@ class FileRun:
 
     async def _plan_batch(self) -> bool:
         """Read rows and put the keys of those to be sent on disk; return False at the end."""
-        batch = await self._ahead.next(unless=self._stop)
+        batch = await self._ahead.next(unless=self._enough)
         if batch is None:
-            self._at_end = not self._stop.is_set()
+            self._at_end = not self._enough.is_set()
             return False
         await self._books.plan(batch)
         self._report()

@@ -333,6 +333,18 @@ class TestDuplicates:
 
 
 class TestRefusedKey:
+    async def test_an_end_is_told_at_once_and_the_rest_is_counted(self, bench: Bench) -> None:
+        """
+        Why a run ends early is said when it is known; a file is read to its end all the same.
+        """
+        bench.client.always = NO_KEY
+        summary = await bench.run("".join(map(good, range(600))), concurrency=2)
+
+        told = "the vendor refuses the API key (401 AuthenticationError)"
+        assert [f"Stopping: {told}"] == bench.notes.notes
+        assert f"{told}; no further row was sent" == summary.stopped_by
+        assert (600, 600) == (summary.counts.rows, summary.counts.not_sent)
+
     @pytest.mark.parametrize("error", [NO_KEY, DENIED])
     async def test_a_refused_key_ends_the_run_and_spoils_no_row(
         self, bench: Bench, error: CareValidateError
