@@ -48,10 +48,10 @@ class Lines:
         self.number += 1
         self._size += len(data)
         self._count(data)
-        if self._size >= MAX_RECORD:
-            raise RecordTooLongError(f"longer than {MAX_RECORD} bytes")
         text = data.decode("utf-8", "surrogateescape")
         self.record.append(text)
+        if self._size >= MAX_RECORD:
+            raise RecordTooLongError(f"longer than {MAX_RECORD} bytes")
         return text
 
     def skip_line(self) -> None:

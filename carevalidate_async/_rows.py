@@ -26,14 +26,19 @@ from carevalidate_async._fields import (
     to_row,
 )
 from carevalidate_async._lines import Lines, RecordTooLongError
+from carevalidate_async.models import PaymentStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _SHOWN = 1000  # characters of a broken record in a rejects file
 _MOST_IGNORED = 50
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_DAYS = sum(name in REQUIRED for name in ("payment_date", "valid_until"))
+_MOST_TELLING = 1  # in a text for people
+# What cells of a row hold: an amount, a day in any style, a status.
+_TELLING = re.compile(
+    rf"(?:^|[,\r\n])\s*(?:[$€£]?[0-9]+(?:[-/.][0-9]+)*|{'|'.join(PaymentStatus)})\s*(?=[,\r\n]|$)",
+    re.IGNORECASE,
+)
 
 
 class FileFormat(enum.StrEnum):
@@ -161,7 +166,7 @@ class RowReader:
         return (
             ("\n" in cell or "\r" in cell)
             and cell.count(",") >= len(self.header) - 1
-            and len(_DAY.findall(cell)) >= _DAYS
+            and len(_TELLING.findall(cell)) > _MOST_TELLING
         )
 
     def _broken(self, line: int, error: str) -> FileRow:
@@ -171,8 +176,11 @@ class RowReader:
         if "limit" in error:
             reason = f"is too long; is a quote not closed? Nothing after line {last} was read"
         # One cell: read in any other way, it might pass for a row that nobody wrote.
-        original = ("".join(self._lines.record)[:_SHOWN].rstrip(),)
-        return FileRow(line=line, problems=(Problem("", reason),), original=original)
+        problems = (Problem("", reason),)
+        return FileRow(line=line, problems=problems, original=(self._beginning(),))
+
+    def _beginning(self) -> str:
+        return "".join(self._lines.record)[:_SHOWN].rstrip()
 
     def _csv_row(self, line: int, cells: list[str]) -> FileRow:
         width = len(self.header)
@@ -197,7 +205,7 @@ class RowReader:
             except RecordTooLongError as error:
                 self._lines.skip_line()
                 problem = Problem("", f"is {error}")
-                yield FileRow(line=line, problems=(problem,))
+                yield FileRow(line=line, problems=(problem,), original=self._beginning())
             else:
                 if text is None:
                     return

@@ -303,6 +303,7 @@ class TestCsv:
 
         assert 2 == len(found)
         assert "too long" in found[1].problems[0].reason
+        assert str(found[1].original).startswith("('\"x\\nx\\n")
 
     def test_columns_that_no_field_has_are_named(self) -> None:
         """
@@ -428,6 +429,7 @@ class TestJsonLines:
 
         assert [PAYMENT, None, PAYMENT] == [row.payment for row in found]
         assert [1, 2, 3] == [row.line for row in found]
+        assert "{" + "x" * 299 == found[1].original
         assert 2 * len(line()) + 2002 == read.bytes_read
 
     def test_a_line_that_ends_at_the_limit_costs_no_other(
@@ -494,12 +496,25 @@ class TestSwallowedRows:
         assert "lines 2 to 5 were not read" in str(broken.problems[0])
         assert after.payment is not None
 
+    @pytest.mark.parametrize("days", ["11/02/2026,12/01/2026", "2.11.2026,1.12.2026", ","])
+    @pytest.mark.parametrize("rest", ["case-3,$60,{days},paid,b\n", ""])
+    def test_however_their_days_are_written(self, days: str, rest: str) -> None:
+        """
+        Rows that could not have been sent anyway are not lost either.
+        """
+        swallowed = f"5 inch\n{rest.format(days=days)}case-4,1,{days},PAID,5"
+        (broken,) = rows(f'{HEADER},description\n{GOOD},"{swallowed}"\n')
+
+        assert broken.payment is None
+        assert "has a quote in the wrong place" in str(broken.problems[0])
+
     @pytest.mark.parametrize(
         "text",
         [
             f'{HEADER},description\n{GOOD},"one, two\nthree, four\n"\n',
             f'description,{HEADER}\n"one, two\nthree, four",{GOOD}\n',
             f'{HEADER},description\n{GOOD},"Items:\na, b, c, d, e, f, of 2026-01-05"\n',
+            f'{HEADER},description\n{GOOD},"Items:\na, b, c, d, e, f, 12"\n',
         ],
     )
     def test_a_text_of_several_lines_is_fine(self, text: str) -> None:
