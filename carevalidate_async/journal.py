@@ -282,6 +282,7 @@ class Journal:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             new = self._is_new(db)
             if not self._rehearse:
+                self._keep_private(path)
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN EXCLUSIVE")
@@ -295,6 +296,13 @@ class Journal:
                 reason = "is in use: another run is at work on it"
                 raise JournalError(f"the journal {self.path} {reason}") from error
             raise
+
+    def _keep_private(self, path: str) -> None:
+        try:
+            os.chmod(path, 0o600)  # it may have been there with other rights
+        except OSError as error:
+            reason = f"cannot be made its owner's alone: {error.strerror}"
+            raise JournalError(f"the journal {self.path} {reason}") from error
 
     def _is_new(self, db: sqlite3.Connection) -> bool:
         """Tell whether the file is empty; refuse one that is not ours before changing it."""

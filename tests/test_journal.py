@@ -278,6 +278,31 @@ class TestFile:
         assert {"journal": 0o600, "journal-wal": 0o600} == during
         assert {"journal": 0o600} == modes(tmp_path)
 
+    async def test_a_file_that_was_there_becomes_its_owner_s_alone(
+        self, path: str, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        Whoever could read the empty file that a run was given cannot read the journal.
+        """
+        (tmp_path / "journal").touch(0o666)
+        (tmp_path / "journal").chmod(0o666)
+        async with open_journal(path):
+            assert {0o600} == set(modes(tmp_path).values())
+
+    async def test_a_file_whose_rights_stay_is_refused(
+        self, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A file of somebody else's is no place for a journal.
+        """
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("carevalidate_async.journal.os.chmod", refuse)
+        with pytest.raises(JournalError, match="cannot be made its owner's alone: Operation not"):
+            await open_journal(path).__aenter__()
+
     async def test_a_second_run_on_it_is_refused(self, path: str) -> None:
         """
         Two runs at a time would send the same rows twice over.
