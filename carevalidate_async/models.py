@@ -256,7 +256,7 @@ class ShippingAddress:
     address_line1: str = attrs.field(repr=False)
     city: str = attrs.field(repr=False)
     state: str = attrs.field(repr=False)
-    country: str
+    country: str = attrs.field(repr=False)
     postal_code: str = attrs.field(repr=False)
     address_line2: str = attrs.field(default="", repr=False)
 
@@ -338,7 +338,7 @@ class PaymentMethodUpdate:
     street: str | None = attrs.field(default=None, repr=False)
     street2: str | None = attrs.field(default=None, repr=False)
     city: str | None = attrs.field(default=None, repr=False)
-    province_iso: str | None = None
+    province_iso: str | None = attrs.field(default=None, repr=False)
     postal_code: str | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
