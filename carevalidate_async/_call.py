@@ -276,7 +276,9 @@ class Call(Generic[RequestT, AnswerT]):
         for hook in self._settings.hooks:
             try:
                 hook(event)
-            except Exception:  # a broken hook must not change what happens to the money
+            # A broken hook must not change what happens to the money. It cannot be the caller's
+            # cancellation, since nothing is awaited here.
+            except (Exception, asyncio.CancelledError):
                 _logger.exception("a hook failed on %s", type(event).__name__)
 
     def _with_meta(self, answer: AnswerT, reply: Reply | None) -> AnswerT:

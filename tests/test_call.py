@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -565,15 +566,17 @@ class TestHooks:
         assert 3 == len(one)
         assert one == two
 
+    # A CancelledError is what the result of a cancelled future raises.
+    @pytest.mark.parametrize("trouble", [LookupError, asyncio.CancelledError])
     @pytest.mark.parametrize("names", [["ok"], ["lost", "ok"], ["lost", "on record"], ["401"]])
     async def test_broken_hook_changes_nothing(
-        self, names: list[str], caplog: pytest.LogCaptureFixture
+        self, names: list[str], trouble: type[BaseException], caplog: pytest.LogCaptureFixture
     ) -> None:
         """A hook that fails is logged; the call and the other hooks do not notice."""
         events: list[Event] = []
 
         def broken(_: Event) -> None:
-            raise LookupError
+            raise trouble
 
         hooks = (broken, events.append)
         if names[-1] == "401":
