@@ -113,7 +113,7 @@ class TestSeveralLoops:
 
     def test_of_uvloop(self, outside: ServerInThread, caplog: pytest.LogCaptureFixture) -> None:
         """So it does on uvloop, and from one kind of loop to the other."""
-        uvloop = pytest.importorskip("uvloop")
+        uvloop = pytest.importorskip("uvloop", reason="there is no uvloop for this platform")
         client = CONFIRM.client(outside.server.url)
         for factory in (uvloop.new_event_loop, asyncio.new_event_loop, uvloop.new_event_loop):
             with asyncio.Runner(loop_factory=factory) as runner:
