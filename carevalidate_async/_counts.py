@@ -77,7 +77,8 @@ class Counts:
 
         not_sent: Surely not on record, and not refused either.
 
-        attempts: Requests that this run made, those that it did not wait for included.
+        attempts: Tries that this run made: requests, those whose answer it did not wait for
+            included, and tries that found no connection.
     """
 
     rows: int = 0

@@ -2,8 +2,8 @@
 Sends sealed requests through aiohttp: the only file that does.
 
 One `Transport.send` is at most one request on the wire. It returns what came back, or that nothing
-did, as data; of exceptions it lets only cancellation through, without the frames that hold the
-credential.
+did, as data. It raises what kept it from trying, and lets cancellation through, without the frames
+that hold the credential.
 """
 
 from __future__ import annotations

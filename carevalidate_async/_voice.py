@@ -118,7 +118,7 @@ def _counted(summary: Summary) -> list[str]:
     counts, elapsed = summary.counts, summary.elapsed
     rate = counts.rows / elapsed if elapsed > 0 else 0.0
     head = f"{counts.rows:,} rows in {elapsed:.1f} s ({rate:,.0f} rows/s)"
-    lines = [f"{head}, {counts.attempts:,} requests"]
+    lines = [f"{head}, {counts.attempts:,} attempts"]
     lines += [f"  {_title(name, summary):<18}{count:>9,}" for name, count in _shown(counts).items()]
     if summary.known:
         lines.append(f"Not sent again, since an earlier run put them on record: {summary.known:,}")

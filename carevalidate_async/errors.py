@@ -88,7 +88,7 @@ class Attempt:
 
 class CareValidateError(Exception):
     """
-    The parent of every error of this package.
+    The parent of every error of a call.
 
     Attributes:
         outcome: What is known about the money after the whole call.
@@ -237,14 +237,14 @@ class APIStatusError(CareValidateError):
     """
     The vendor answered, and not with a success.
 
-    Where the vendor said no (a 4xx other than 408 and 409, or a 2xx that denies its success)
-    `outcome` is `REJECTED`: nothing was recorded. It is `UNKNOWN` instead where an earlier attempt
-    of the same call may have landed. This class itself stands for statuses without one of their
-    own; after a redirect or a 408 `outcome` is `UNKNOWN`.
+    Where the vendor said no (a 4xx other than 408 and 409, or a 2xx that denies its success and
+    says nothing that leaves a doubt) `outcome` is `REJECTED`: nothing was recorded. It is `UNKNOWN`
+    instead where an earlier attempt of the same call may have landed. This class itself stands for
+    statuses without one of their own; after a redirect or a 408 `outcome` is `UNKNOWN`.
 
     `message` and `body` are the vendor's own words, personal data included; `str()` of the error
-    repeats them only with everything that the request held, and every email address and phone
-    number, blanked out.
+    repeats them only with the request's personal texts of three characters or more, the
+    credential, email addresses and phone numbers blanked out.
 
     Attributes:
         status: HTTP status of the answer.

@@ -10,13 +10,12 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from carevalidate_async import _progress, _voice, cli
+from carevalidate_async import CareValidate, _progress, _run, _voice, cli
 from carevalidate_async.sandbox import Fault, Sandbox
 from cli_support import HEADER, good, run_with, running_sandbox, start, unread, wait_for
 
@@ -239,21 +238,50 @@ class TestConfirm:
             assert text not in result.output
             assert text.encode() not in next(pathlib.Path().glob("*.journal")).read_bytes()
 
-    def test_options_reach_the_client(self, served: Sandbox) -> None:
+    def test_options_reach_the_client(
+        self, served: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """
         Timeouts, deadlines, attempts, rate and concurrency are the run's own.
         """
-        served.script(Fault.HANG, Fault.REFUSE, Fault.REFUSE)
-        began = time.monotonic()
+        given: dict[str, Any] = {}
+
+        class Run(_run.FileRun):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                given.update(options)
+                super().__init__(*args, **options)
+
+        class Care(CareValidate):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                given.update(options)
+                super().__init__(*args, **options)
+
+        monkeypatch.setattr("carevalidate_async._run.FileRun", Run)
+        monkeypatch.setattr("carevalidate_async.CareValidate", Care)
         result = confirm(
             payments(good(1)),
-            *("--base-url", served.url, "--attempt-timeout", "0.1", "--deadline", "3", "--json"),
-            *("--max-attempts", "1", "--rate", "50", "--concurrency", "2", "--format", "csv"),
+            *("--base-url", served.url, "--attempt-timeout", "7", "--deadline", "8"),
+            *("--max-attempts", "9", "--rate", "50", "--concurrency", "200", "--format", "csv"),
         )
 
         assert 0 == result.exit_code
+        assert (7, 8, 9) == (
+            given["attempt_timeout"],
+            given["deadline"],
+            given["retry"].max_attempts,
+        )
+        assert (50, 200, 200) == (given["rate"], given["concurrency"], given["max_connections"])
+
+    def test_an_attempt_that_times_out_is_followed_by_others(self, served: Sandbox) -> None:
+        """
+        Each ask is a call of as many attempts as the options say, within their time.
+        """
+        served.script(Fault.HANG, Fault.REFUSE, Fault.REFUSE)
+        options = ("--attempt-timeout", "0.1", "--max-attempts", "1", "--json")
+        result = confirm(payments(good(1)), "--base-url", served.url, *options)
+
+        assert 0 == result.exit_code
         assert 4 == document(result)["attempts"] == served.received
-        assert 10 > time.monotonic() - began
 
     def test_a_refused_key_is_a_wrong_configuration(self, served: Sandbox) -> None:
         """
@@ -576,6 +604,23 @@ class TestSignals:
 
         assert 1 == json.loads(out.splitlines()[-1])["confirmed"]
         assert "Fatal" not in err
+
+    def test_a_refused_key_does_not_wait_for_the_rest_of_a_pipe(self, served: Sandbox) -> None:
+        """
+        A run that has to end ends, although more might come through its pipe.
+        """
+        variables = {**os.environ, "CAREVALIDATE_API_KEY": "wrong"}
+        options = ("confirm", "-", "--base-url", served.url, "--json")
+        run = start(*options, stdin=subprocess.PIPE, env=variables)
+        assert run.stdin is not None
+        run.stdin.write(HEADER + good(1))
+        run.stdin.flush()
+        assert 2 == run.wait(timeout=20)
+        out, err = run.communicate()
+
+        assert 1 == json.loads(out.splitlines()[-1])["not_sent"]
+        assert "Stopping: the vendor refuses the API key (401 AuthenticationError)" in err
+        assert "no further row was sent, and the rest of the input was not read" in err
 
     def test_a_stop_before_the_first_row_is_130_too(self) -> None:
         """
