@@ -168,9 +168,12 @@ class Books:
         """Count what can no longer be put on disk."""
         for item in self._in_flight.values():
             self.counts.attempts += self._tally.take(item.plan.key)
-        asked = [item for item in self._waiting if item.plan.may_have_landed]
-        self.counts.unknown += len(self._in_flight) + len(asked)
-        self.counts.not_sent += self.counts.rows - self.counts.settled
+        doubted = [item for item in self._waiting if item.plan.may_have_landed]
+        self.counts.unknown += len(self._in_flight) + len(doubted)
+        self.counts.not_sent += len(self._waiting) - len(doubted)
+        # What an earlier run did with rows that this one read and did not plan, nobody knows.
+        unplanned = self.counts.rows - self.counts.settled
+        self.counts.add("not_sent" if self._journal.fresh else "unknown", unplanned)
 
     def _take(self, row: FileRow, payment: PaymentConfirmation, plan: Plan) -> None:
         before = "an earlier run" if plan.line is None else f"line {plan.line}"

@@ -91,9 +91,9 @@ class Counts:
     not_sent: int = 0
     attempts: int = 0
 
-    def add(self, name: str) -> None:
-        """Count a row under that name."""
-        setattr(self, name, getattr(self, name) + 1)
+    def add(self, name: str, rows: int = 1) -> None:
+        """Count so many rows under that name."""
+        setattr(self, name, getattr(self, name) + rows)
 
     @property
     def on_record(self) -> int:

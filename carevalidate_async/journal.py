@@ -10,19 +10,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import os
 import sqlite3
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, TypeVar
 
-import attrs
-
-from carevalidate_async.idempotency import derive_idempotency_key
+from carevalidate_async import _records
+from carevalidate_async._records import (
+    ON_RECORD,
+    SCHEMA,
+    Candidate,
+    Duplicates,
+    Plan,
+    Settlement,
+    State,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+__all__ = [
+    "FORMAT",
+    "ON_RECORD",
+    "Candidate",
+    "Duplicates",
+    "Journal",
+    "JournalError",
+    "Plan",
+    "Settlement",
+    "State",
+    "Verdict",
+]
 
 T = TypeVar("T")
 
@@ -32,21 +51,7 @@ _BUSY_SECONDS = 0.5
 
 _SCHEMA = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE rows (
-    key TEXT PRIMARY KEY,
-    content TEXT NOT NULL,        -- digest of the payment without its key
-    state TEXT NOT NULL,
-    may_have_landed INTEGER NOT NULL, -- an ask of an earlier run was never settled
-    run INTEGER NOT NULL,         -- the last run that saw the row
-    line INTEGER NOT NULL,        -- where that run saw it first
-    seen INTEGER NOT NULL,        -- how often that run saw its content
-    attempts INTEGER NOT NULL,    -- of all runs
-    error TEXT,
-    status INTEGER,
-    code TEXT,
-    planned_at REAL NOT NULL,
-    settled_at REAL
-) WITHOUT ROWID;
+{SCHEMA}
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -56,119 +61,16 @@ class JournalError(Exception):
     """The journal cannot be used, or not for this run."""
 
 
-class State(enum.StrEnum):
-    """What the journal knows of a row."""
-
-    PLANNED = "planned"
-    """Its key is on disk; it may have been sent since."""
-
-    CONFIRMED = "confirmed"
-    ALREADY_RECORDED = "already_recorded"
-    REJECTED = "rejected"
-    UNKNOWN = "unknown"
-    NOT_SENT = "not_sent"
-
-
-ON_RECORD = frozenset({State.CONFIRMED, State.ALREADY_RECORDED})
-# Under such a key nothing was ever recorded, so a corrected row can have it.
-_FREE = frozenset({State.REJECTED, State.NOT_SENT})
-
-
-class Duplicates(enum.StrEnum):
-    """What to do with a row whose content the file had before."""
-
-    REFUSE = "refuse"
-    ONCE = "once"
-    EACH = "each"
-
-
-@attrs.frozen(kw_only=True)
-class Candidate:
-    """
-    A row that could be sent.
-
-    Attributes:
-        line: Where it stands in its file.
-
-        content: Digest of the payment without its key.
-
-        key: Its own idempotency key; None for the one that its content gives.
-    """
-
-    line: int
-    content: str
-    key: str | None = None
-
-
-class Verdict(enum.Enum):
-    """What a plan says about a row."""
-
-    SEND = enum.auto()
-    ON_RECORD = enum.auto()
-    DUPLICATE = enum.auto()
-    CONFLICT = enum.auto()
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """
-    What to do with a candidate.
-
-    Attributes:
-        verdict: Send it; or it is on record, a duplicate, or its key belongs to another payment.
-
-        key: The key that it is sent under.
-
-        state: What is known of it from earlier runs; `PLANNED` for a row that is new.
-
-        may_have_landed: Whether an ask of an earlier run was never settled.
-
-        nth: Whether the key tells a repeated row from its first appearance.
-
-        line: The line that had the key before, for a duplicate or conflict within the file; None
-            where an earlier run had it.
-    """
-
-    verdict: Verdict
-    key: str
-    state: State = State.PLANNED
-    may_have_landed: bool = False
-    nth: bool = False
-    line: int | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Settlement:
-    """
-    What came of a row.
-
-    Attributes:
-        key: The row's.
-
-        state: Its new state.
-
-        attempts: Tries made for it in this run.
-
-        error: Name of the error's class.
-
-        status: HTTP status of the error.
-
-        code: The vendor's code.
-    """
-
-    key: str
-    state: State
-    attempts: int = 0
-    error: str | None = None
-    status: int | None = None
-    code: str | None = None
-
-
 class Journal:
     """
     The journal of one file's runs; one process at a time.
 
     Use it as an asynchronous context manager. All its SQLite work happens in one thread of its own.
+
+    Attributes:
+        path: The file.
+
+        fresh: Whether this is its first run: what is not in it was not sent.
 
     Args:
         path: The file; it is made, readable by its owner alone, when it is not there.
@@ -188,6 +90,7 @@ class Journal:
         self._rehearse = rehearse
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._run = 0
+        self.fresh: bool = False
         self._closed = False
         self._db: sqlite3.Connection | None = None
 
@@ -222,7 +125,9 @@ class Journal:
             JournalError: It cannot be written.
         """
         return await self._write(
-            lambda db: [self._plan(db, candidate, duplicates) for candidate in candidates]
+            lambda db: [
+                _records.plan(db, candidate, duplicates, run=self._run) for candidate in candidates
+            ]
         )
 
     async def settle(self, settlements: Iterable[Settlement]) -> None:
@@ -232,7 +137,7 @@ class Journal:
         Raises:
             JournalError: It cannot be written.
         """
-        await self._write(lambda db: self._settle(db, settlements))
+        await self._write(lambda db: _records.settle(db, settlements))
 
     async def _call(self, work: Callable[[], T]) -> T:
         try:
@@ -336,72 +241,7 @@ class Journal:
         db.execute("UPDATE facts SET value = value + 1 WHERE name = 'runs'")
         (runs,) = db.execute("SELECT value FROM facts WHERE name = 'runs'").fetchone()
         self._run = int(runs)
-
-    def _plan(self, db: sqlite3.Connection, candidate: Candidate, duplicates: Duplicates) -> Plan:
-        key = candidate.key or candidate.content
-        found = self._look_up(db, candidate, key)
-        if found.verdict is not Verdict.DUPLICATE:
-            return found
-        if candidate.key is not None or duplicates is not Duplicates.EACH:
-            return found
-        # The nth row of the same content has, in every run, the nth key.
-        db.execute("UPDATE rows SET seen = seen + 1 WHERE key = ?", (key,))
-        (seen,) = db.execute("SELECT seen FROM rows WHERE key = ?", (key,)).fetchone()
-        nth = derive_idempotency_key(candidate.content, seen)
-        return attrs.evolve(self._look_up(db, candidate, nth), nth=True)
-
-    def _look_up(self, db: sqlite3.Connection, candidate: Candidate, key: str) -> Plan:
-        query = "SELECT content, state, may_have_landed, run, line FROM rows WHERE key = ?"
-        found = db.execute(query, (key,)).fetchone()
-        if found is None:
-            db.execute(
-                "INSERT INTO rows (key, content, state, may_have_landed, run, line, seen, attempts,"
-                " planned_at) VALUES (?, ?, ?, 0, ?, ?, 1, 0, ?)",
-                (key, candidate.content, State.PLANNED, self._run, candidate.line, time.time()),
-            )
-            return Plan(verdict=Verdict.SEND, key=key)
-        content, state, may_have_landed = found[0], State(found[1]), bool(found[2])
-        first_line = found[4] if found[3] == self._run else None
-        same = content == candidate.content
-        if first_line is not None and same:
-            return Plan(verdict=Verdict.DUPLICATE, key=key, state=state, line=first_line)
-        if not same and (first_line is not None or state not in _FREE or may_have_landed):
-            return Plan(verdict=Verdict.CONFLICT, key=key, state=state, line=first_line)
-        may_have_landed = may_have_landed or state in {State.PLANNED, State.UNKNOWN}
-        verdict = Verdict.ON_RECORD if state in ON_RECORD else Verdict.SEND
-        db.execute(
-            "UPDATE rows SET content = ?, state = ?, may_have_landed = ?, run = ?, line = ?,"
-            " seen = 1 WHERE key = ?",
-            (
-                candidate.content,
-                state if verdict is Verdict.ON_RECORD else State.PLANNED,
-                may_have_landed and verdict is Verdict.SEND,
-                self._run,
-                candidate.line,
-                key,
-            ),
-        )
-        return Plan(verdict=verdict, key=key, state=state, may_have_landed=may_have_landed)
-
-    def _settle(self, db: sqlite3.Connection, settlements: Iterable[Settlement]) -> None:
-        now = time.time()
-        db.executemany(
-            "UPDATE rows SET state = ?, may_have_landed = ?, attempts = attempts + ?, error = ?,"
-            " status = ?, code = ?, settled_at = ? WHERE key = ?",
-            [
-                (
-                    settled.state,
-                    settled.state is State.UNKNOWN,
-                    settled.attempts,
-                    settled.error,
-                    settled.status,
-                    settled.code,
-                    now,
-                    settled.key,
-                )
-                for settled in settlements
-            ],
-        )
+        self.fresh = self._run == 1
 
     def _close(self) -> None:
         db, self._db = self._db, None

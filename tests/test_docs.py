@@ -553,7 +553,8 @@ class TestBulk:
             pass
         with sqlite3.connect(path) as db:
             columns = [row[1] for row in db.execute("PRAGMA table_info(rows)")]
-            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {row[0] for row in db.execute(query)}
             facts = {row[0] for row in db.execute("SELECT name FROM facts")}
         db.close()
         told = [name.strip("`") for name in table("docs/bulk.md", "of a row")]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import stat
 import sys
@@ -26,6 +27,7 @@ from carevalidate_async.journal import (
 if TYPE_CHECKING:
     import pathlib
 
+FREE = {State.REJECTED, State.NOT_SENT}
 REFUSE, ONCE, EACH = Duplicates.REFUSE, Duplicates.ONCE, Duplicates.EACH
 
 
@@ -51,6 +53,27 @@ async def settle(path: str, content: str, state: State, *, key: str | None = Non
     async with open_journal(path) as journal:
         (plan,) = await journal.plan([row(content, key=key)], REFUSE)
         await journal.settle([Settlement(key=plan.key, state=state, attempts=1)])
+
+
+async def copies(path: str, *states: State) -> None:
+    """Let a run plan equal rows, each a payment of its own, and settle them."""
+    async with open_journal(path) as journal:
+        plans = await journal.plan([row("a", line=n) for n in range(2, 2 + len(states))], EACH)
+        await journal.settle(
+            [Settlement(key=p.key, state=s) for p, s in zip(plans, states, strict=True)]
+        )
+
+
+async def planned(path: str, count: int, duplicates: Duplicates, content: str = "a") -> list[Plan]:
+    """Return what a run does with so many equal rows."""
+    async with open_journal(path) as journal:
+        candidates = [row(content, line=line) for line in range(2, 2 + count)]
+        return await journal.plan(candidates, duplicates)
+
+
+def name(key: str) -> str:
+    """Return the key of a copy of "a" as a short name."""
+    return {derive_idempotency_key("a", n): f"a{n}" for n in range(2, 9)}.get(key, key)
 
 
 def modes(folder: pathlib.Path) -> dict[str, int]:
@@ -165,6 +188,111 @@ class TestPlan:
             assert [Verdict.SEND] * 3 == [plan.verdict for plan in plans]
             assert [False, True, True] == [plan.nth for plan in plans]
 
+    async def test_copies_that_may_be_on_record_come_first(self, path: str) -> None:
+        """
+        Whichever of equal rows was deleted or corrected, those that are left are those on record:
+        under a free key they would be recorded once more.
+        """
+        await copies(path, State.REJECTED, State.CONFIRMED, State.NOT_SENT, State.UNKNOWN)
+        plans = await planned(path, 5, EACH)
+
+        numbers = ["a2", "a4", "a", "a3", "a5"]
+        assert numbers == [name(plan.key) for plan in plans]
+        assert [Verdict.ON_RECORD, *[Verdict.SEND] * 4] == [plan.verdict for plan in plans]
+        assert [False, True, False, False, False] == [plan.may_have_landed for plan in plans]
+        assert [True, True, False, True, True] == [plan.nth for plan in plans]
+
+    @pytest.mark.parametrize("duplicates", Duplicates)
+    async def test_the_first_row_is_one_on_record_whatever_is_done_with_others(
+        self, path: str, duplicates: Duplicates
+    ) -> None:
+        """
+        A single row that is left is the one on record, not one that was refused.
+        """
+        await copies(path, State.REJECTED, State.CONFIRMED)
+        (plan,) = await planned(path, 1, duplicates)
+
+        assert (Verdict.ON_RECORD, "a2") == (plan.verdict, name(plan.key))
+
+    async def test_copies_of_an_earlier_run_are_settled_though_no_more_are_made(
+        self, path: str
+    ) -> None:
+        """
+        That copies are refused from now on does not make one that may be on record a duplicate.
+        """
+        await copies(path, State.CONFIRMED, State.UNKNOWN, State.NOT_SENT)
+        plans = await planned(path, 4, REFUSE)
+
+        assert [
+            (Verdict.ON_RECORD, "a", None),
+            (Verdict.SEND, "a2", None),
+            (Verdict.DUPLICATE, "a", 2),
+            (Verdict.DUPLICATE, "a", 2),
+        ] == [(plan.verdict, name(plan.key), plan.line) for plan in plans]
+
+    async def test_nothing_is_sent_of_what_is_one_payment(self, path: str) -> None:
+        """
+        Who says that equal rows are one payment gets no second one, whatever an earlier run did.
+        """
+        await copies(path, State.CONFIRMED, State.UNKNOWN)
+        plans = await planned(path, 3, ONCE)
+
+        assert [Verdict.ON_RECORD, Verdict.DUPLICATE, Verdict.DUPLICATE] == [
+            plan.verdict for plan in plans
+        ]
+
+    async def test_a_copy_s_key_that_another_payment_was_given_is_no_copy(self, path: str) -> None:
+        """
+        A key that a file names stands for its payment alone.
+        """
+        second = derive_idempotency_key("a", 2)
+        await copies(path, State.CONFIRMED, State.REJECTED)
+        await settle(path, "b", State.CONFIRMED, key=second)
+        plans = await planned(path, 2, EACH)
+        others = await planned(path, 2, EACH, content="b")
+
+        assert [Verdict.ON_RECORD, Verdict.CONFLICT] == [plan.verdict for plan in plans]
+        assert second not in {plan.key for plan in others}
+
+    @pytest.mark.parametrize("seed", range(100))
+    async def test_there_are_never_more_on_record_than_rows(self, path: str, seed: int) -> None:
+        """
+        However a file of equal rows changes from run to run, no key is used twice in a run, and no
+        more payments can be on record than the file had rows.
+        """
+        chance = random.Random(seed)
+        may_be: set[str] = set()
+        most = 0
+        for _ in range(6):
+            rows, duplicates = chance.randrange(1, 6), chance.choice([*Duplicates, EACH, EACH])
+            most = max(most, rows)
+            async with open_journal(path) as journal:
+                plans = await journal.plan([row("a", line=n) for n in range(rows)], duplicates)
+                used = [plan for plan in plans if plan.verdict is not Verdict.DUPLICATE]
+                sends = [plan for plan in used if plan.verdict is Verdict.SEND]
+                ends = {plan.key: chance.choice([*State]) for plan in sends}
+                ends = {
+                    key: State.UNKNOWN if key in may_be and state in FREE else state
+                    for key, state in ends.items()
+                }
+                await journal.settle([Settlement(key=k, state=s) for k, s in ends.items()])
+            may_be |= {key for key, state in ends.items() if state not in FREE}
+
+            assert len(used) == len({plan.key for plan in used})
+            assert {plan.key for plan in used if plan.verdict is Verdict.ON_RECORD} <= may_be
+            assert most >= len(may_be)
+
+    async def test_a_content_s_key_that_another_payment_was_given_is_no_copy(
+        self, path: str
+    ) -> None:
+        """
+        Nor is the key that a content gives, once a file has given it to another payment.
+        """
+        await settle(path, "b", State.CONFIRMED, key="a")
+        (plan,) = await planned(path, 1, EACH)
+
+        assert (Verdict.CONFLICT, "a") == (plan.verdict, plan.key)
+
     async def test_one_key_given_twice_is_a_duplicate_even_so(self, path: str) -> None:
         """
         A key that the file itself repeats stands for one payment.
@@ -241,8 +369,10 @@ class TestSettle:
         assert {
             "key": "a",
             "content": "a",
+            "nth": 1,
             "state": "rejected",
             "may_have_landed": 0,
+            "used": 2,
             "run": 2,
             "line": 2,
             "seen": 1,

@@ -635,6 +635,28 @@ class TestTrouble:
         assert summary.counts.confirmed == len(bench.client.keys)
         assert "disk full" in (summary.stopped_by or "")
 
+    async def test_nothing_is_said_of_rows_that_an_earlier_run_may_have_sent(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Rows that were not looked up any more are in doubt, but where there was no earlier run.
+        """
+
+        async def fail(*_: object) -> None:
+            raise JournalError("disk full")
+
+        text = good(1) + good(2)
+        plan = Journal.plan
+        monkeypatch.setattr(Journal, "plan", fail)
+        first = await bench.run(text)
+        monkeypatch.setattr(Journal, "plan", plan)
+        await bench.run(text)
+        monkeypatch.setattr(Journal, "plan", fail)
+        last = await bench.run(text)
+
+        assert (2, 0) == (first.counts.not_sent, first.counts.unknown)
+        assert (0, 2) == (last.counts.not_sent, last.counts.unknown)
+
     async def test_doubt_is_counted_as_doubt_even_then(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
