@@ -166,7 +166,9 @@ def _patience(options: Options) -> ClientOptions:
 
 
 @contextlib.contextmanager
-def signals(stop: Callable[[], None], note: Callable[[str], None] | None = None) -> Iterator[None]:
+def signals(
+    stop: Callable[[], object], note: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Call *stop* on the event loop for each signal that asks to end; *note* tells about it."""
     loop = asyncio.get_running_loop()
 

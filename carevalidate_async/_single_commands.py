@@ -22,6 +22,7 @@ from carevalidate_async._command import (
     open_care,
     open_input,
     open_planocore,
+    signals,
     takes,
 )
 from carevalidate_async._output import print_json, say
@@ -76,7 +77,10 @@ def _single(
     )
 
     async def call(request: object) -> Answer:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker: a coroutine runs in one
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(signals(task.cancel))
             client = await connect(stack, options)
             answer: Answer = await getattr(client, operation.name)(*before, request, **arguments)
             return answer
@@ -96,7 +100,7 @@ def _single(
     except CareValidateError as error:
         fail(error)
         return 2 if isinstance(error, InvalidRequestError | ConfigurationError) else 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         again = outcome is Outcome.NOT_SENT or operation.idempotency.repeatable
         lost = AnswerLostError("interrupted", outcome=outcome, retryable=again, idempotency_key=key)
         fail(lost)

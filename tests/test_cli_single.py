@@ -248,6 +248,7 @@ class TestCasePayment:
             in result.stderr
         )
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     @pytest.mark.parametrize(
         ("arguments", "advice"),
         [
@@ -256,7 +257,7 @@ class TestCasePayment:
         ],
     )
     def test_an_interrupted_call_may_have_been_carried_out(
-        self, served: Sandbox, arguments: list[str], advice: str
+        self, served: Sandbox, arguments: list[str], advice: str, number: int
     ) -> None:
         """
         Who interrupts a call hears how to settle it, with the key that it was sent under.
@@ -264,7 +265,7 @@ class TestCasePayment:
         served.script(Fault.HANG)
         run = start(*arguments, "--json")
         wait_for(lambda: served.received == 1)
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         out, err = run.communicate(timeout=20)
         found = json.loads(out)
         key = json.loads(served.requests[0].body).get("idempotencyKey")
