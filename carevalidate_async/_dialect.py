@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from carevalidate_async._wire import Reply
 
 _SUCCESSES = range(200, 300)
+_STATUSES = frozenset(range(100, 1000))
+_STATUS = re.compile(r"[1-9][0-9]{2}")
 _LONGEST_TEXT = 300
 _WORD = r"[^\s@\"'<>(){}\[\],;:]"
 # Looking behind keeps it linear: a long word is not tried again from each of its characters.
@@ -151,7 +154,7 @@ def judge(dialect: Dialect, reply: Reply) -> Yes | No | Unreadable:
     code = told if _CODE.fullmatch(told) else None
     refusal = _refusal(reply.status, document)
     known = dialect.refusals.get(code) if code is not None else None
-    if known is not None and known.fits(reply.status, document.get("status")):
+    if known is not None and known.fits(reply.status, _inner_status(document)):
         refusal = known
     elif known is not None and is_success(reply.status):
         # Half of a refusal that speaks of a record: neither is sure.
@@ -213,13 +216,23 @@ def _one_line(text: str) -> str:
 
 
 def _refusal(status: int, document: Mapping[str, Any]) -> Refusal:
-    inner = document.get("status")
+    inner = _inner_status(document)
     if not is_success(status):
         return refusal_for_status(status)
-    if type(inner) is int and not is_success(inner):
+    if inner is not None and not is_success(inner):
         # The body denies the success that the HTTP status claims.
         return refusal_for_status(inner)
     return Refusal(error=error_for_status(status), outcome=Outcome.REJECTED)
+
+
+def _inner_status(document: Mapping[str, Any]) -> int | None:
+    """Return the HTTP status that the body itself gives, however it is written."""
+    said = document.get("status")
+    if isinstance(said, str) and _STATUS.fullmatch(said):
+        return int(said)
+    if isinstance(said, int | Decimal) and said in _STATUSES:
+        return int(said)
+    return None
 
 
 def _without_object(reply: Reply, reason: str) -> No | Unreadable:

@@ -283,7 +283,6 @@ class TestTwoHundred:
         [
             ({"success": False}, APIStatusError, REJECTED),
             ({"success": False, "status": 200}, APIStatusError, REJECTED),
-            ({"success": False, "status": True}, APIStatusError, REJECTED),
             ({"success": False, "message": "m"}, APIStatusError, REJECTED),
             ({"success": False, "status": 400}, BadRequestError, REJECTED),
             ({"status": 401, "error": "Invalid API key"}, AuthenticationError, REJECTED),
@@ -293,6 +292,13 @@ class TestTwoHundred:
             ({"success": False, "code": "IDEMPOTENCY_ERROR"}, APIStatusError, UNKNOWN),
             ({**KEY_EXISTS, "status": 400}, APIStatusError, UNKNOWN),
             ({**KEY_EXISTS, "status": 503}, APIStatusError, UNKNOWN),
+            ({"success": False, "status": "500"}, InternalServerError, UNKNOWN),
+            ({"success": False, "status": 500.0}, InternalServerError, UNKNOWN),
+            ({"success": False, "status": "409"}, ConflictError, UNKNOWN),
+            ({**KEY_EXISTS, "status": "409"}, IdempotencyConflictError, RECORDED),
+            ({"success": False, "status": "0500"}, APIStatusError, REJECTED),
+            ({"success": False, "status": 10**30}, APIStatusError, REJECTED),
+            ({"success": False, "status": True}, APIStatusError, REJECTED),
         ],
     )
     def test_no(self, body: dict[str, Any], kind: type[APIStatusError], outcome: Outcome) -> None:
