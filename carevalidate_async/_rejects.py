@@ -89,7 +89,10 @@ class Rejects:
         cells = list(row.original) if isinstance(row.original, Sequence) else []
         if key is not None and self._key_at is not None:
             cells[self._key_at] = key
-        kept = [cells[i] for i in self._kept if i < len(cells)] + cells[self._width :]
+        if len(cells) == self._width:
+            kept = [cells[i] for i in self._kept]
+        else:  # nobody knows which cells are which, so they all stay, as many as make no row
+            kept = [*cells, ""] if len(cells) == len(self._kept) else cells
         with self._named():
             lone = any("\r" in cell for cell in (reason, *kept))
             writer = self._quoting if lone else self._writer
@@ -131,7 +134,10 @@ def _reject_line(row: FileRow, field: str, reason: str, key: str | None) -> str:
 def _plain(value: object) -> object:
     """Return a JSON value with its numbers as exact Decimals."""
     if isinstance(value, Number):
-        number = Decimal(value)
+        try:
+            number = Decimal(value)
+        except ArithmeticError:  # an exponent that no Decimal has
+            return str(value)
         return number if number.is_finite() else str(value)
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}

@@ -575,6 +575,34 @@ class TestRejects:
         assert reasons(text) == reasons(first)
         assert reasons(first) == reasons(second)
 
+    @pytest.mark.parametrize("cells", range(1, 12))
+    def test_a_row_of_another_width_keeps_its_cells(
+        self, tmp_path: pathlib.Path, cells: int
+    ) -> None:
+        """
+        Of a row with too few or too many cells nothing is lost, and it is refused again, however
+        often it goes through a rejects file.
+        """
+        broken = ",".join(f"cell-{n}" for n in range(cells))
+        data = self.write(tmp_path / "1", f"{HEADER}\n{broken}\n")
+        for turn in range(2, 5):
+            data = self.write(tmp_path / str(turn), data)
+            (row,) = rows(data)
+
+            assert row.payment is None
+            assert broken in data.decode()
+
+    def test_a_number_that_no_decimal_holds_comes_back(self, tmp_path: pathlib.Path) -> None:
+        """
+        An absurd exponent stops no run; it comes back as text.
+        """
+        huge = "1e" + "9" * 25
+        text = json.dumps({**OBJECT, "amount": 5, "note": 7})
+        data = self.write(tmp_path / "r", text.replace("5", huge).replace("7", f"[{huge}]") + "\n")
+
+        assert f'"amount":"{huge}"'.encode() in data
+        assert f'"note":["{huge}"]'.encode() in data
+
     def test_a_corrected_row_can_be_run(self, tmp_path: pathlib.Path) -> None:
         """
         The error columns of a rejects file are ignored without a word.
