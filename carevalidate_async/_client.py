@@ -24,8 +24,6 @@ class Client:
         self._session = session
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_session"):  # A traceback shows one that could not be made.
-            return f"<{type(self).__name__}>"
         state = ", closed" if self._session.closed else ""
         return f"<{type(self).__name__} at {self._session.origin}{state}>"
 

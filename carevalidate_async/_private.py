@@ -5,38 +5,42 @@ What a class keeps to itself: the fields that its repr leaves out, and its refus
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
-def discreet(kind: type[T]) -> type[T]:
+def discreetly(call: Callable[P, R]) -> Callable[P, R]:
     """
-    Return the class *kind*, whose refusal of a field shows no other field.
+    Return *call*, whose refusals show none of its arguments.
 
-    The frames of the constructor that attrs writes, and of the checks that it calls, hold every
-    argument in their local variables, which error reporters send along.
+    The frames of a refusal hold every argument in their local variables, which error reporters send
+    along.
     """
-    make: Any = kind.__init__
 
-    @functools.wraps(make)
-    def __init__(self: T, *args: Any, **fields: Any) -> None:  # noqa: ANN401, N807
+    @functools.wraps(call)
+    def run(*args: P.args, **named: P.kwargs) -> R:
         try:
-            make(self, *args, **fields)
-        except Exception as error:  # noqa: BLE001 - a TypeError for a missing field, too
+            return call(*args, **named)
+        except Exception as error:  # noqa: BLE001 - a TypeError for a missing argument, too
             refusal = error.with_traceback(None)
-        else:
-            return
-        del self, args, fields
+        del args, named
         refusal.__context__ = None
         raise refusal
 
-    kind.__init__ = __init__  # type: ignore[assignment]
+    return run
+
+
+def discreet(kind: type[T]) -> type[T]:
+    """Return the class *kind*, whose refusal of a field shows no other field."""
+    kind.__init__ = discreetly(kind.__init__)  # type: ignore[method-assign]  # its own
     return kind
 
 

@@ -204,6 +204,7 @@ class Transport:
     async def _exchange(
         self, session: aiohttp.ClientSession, sealed: Sealed, body: OneShot, ends: float
     ) -> Reply | NoReply:
+        response: aiohttp.ClientResponse | None = None
         try:
             async with (
                 asyncio.timeout_at(ends),
@@ -235,6 +236,7 @@ class Transport:
                     body=await _bounded(response),
                 )
         except asyncio.CancelledError as error:
+            response = None  # this frame is in the traceback, and its repr shows cookies
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # in a task we are
                 # Without aiohttp's frames: their locals hold headers and body.
                 raise _stripped(error) from None

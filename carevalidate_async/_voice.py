@@ -117,8 +117,8 @@ def show_summary(summary: Summary, *, journal: str | None, rejects: str | None) 
 def _counted(summary: Summary) -> list[str]:
     counts, elapsed = summary.counts, summary.elapsed
     rate = counts.rows / elapsed if elapsed > 0 else 0.0
-    head = f"{counts.rows:,} rows in {elapsed:.1f} s ({rate:,.0f} rows/s)"
-    lines = [f"{head}, {counts.attempts:,} attempts"]
+    head = f"{_many(counts.rows, 'row')} in {elapsed:.1f} s ({rate:,.0f} rows/s)"
+    lines = [f"{head}, {_many(counts.attempts, 'attempt')}"]
     lines += [f"  {_title(name, summary):<18}{count:>9,}" for name, count in _shown(counts).items()]
     if summary.known:
         lines.append(f"Not sent again, since an earlier run put them on record: {summary.known:,}")
@@ -134,6 +134,10 @@ def _next_steps(summary: Summary) -> list[str]:
     names = [name for name in _NEXT_STEPS if name in _shown(summary.counts) and name not in done]
     steps = [f"  {_title(name, summary)}: {_NEXT_STEPS[name]}" for name in names]
     return ["What to do next:", *steps] if steps else []
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _shown(counts: Counts) -> dict[str, int]:

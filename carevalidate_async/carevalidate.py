@@ -16,6 +16,7 @@ from carevalidate_async._codec import Spelling
 from carevalidate_async._config import ClientOptions, checked_secret
 from carevalidate_async._dialect import Dialect, HeaderSecret, Refusal, is_success
 from carevalidate_async._operation import KeyInBody, OnceOnly, Operation, SetsState
+from carevalidate_async._private import discreet
 from carevalidate_async._secret import Secret
 from carevalidate_async.bulk import Row, confirm_payments
 from carevalidate_async.errors import ConfigurationError, IdempotencyConflictError, Outcome
@@ -121,6 +122,7 @@ UPDATE_USER_PAYMENT = Operation(
 OPERATIONS = (CONFIRM_PAYMENT, CREATE_CASE_PAYMENT, CREATE_PAYMENT_INTENT, UPDATE_USER_PAYMENT)
 
 
+@discreet  # its arguments may hold a key, a proxy's password
 class CareValidate(Client):
     """
     The client of CareValidate.
@@ -169,7 +171,6 @@ class CareValidate(Client):
         **options: Unpack[ClientOptions],
     ) -> None:
         given = Secret(api_key) if api_key is not None else None
-        del api_key  # so that no traceback of this frame shows it
         secret = checked_secret(given, what="API key", variable="CAREVALIDATE_API_KEY")
         super().__init__(Session.open(origin_of(environment, base_url), secret, **options))
 

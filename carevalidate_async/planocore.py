@@ -15,6 +15,7 @@ from carevalidate_async._codec import Spelling
 from carevalidate_async._config import ClientOptions, checked_secret
 from carevalidate_async._dialect import BodySecret, Dialect, Refusal
 from carevalidate_async._operation import Operation, SetsState
+from carevalidate_async._private import discreet
 from carevalidate_async._secret import Secret
 from carevalidate_async.errors import (
     AuthenticationError,
@@ -116,6 +117,7 @@ UPDATE_PAYMENT_METHOD = Operation(
 OPERATIONS = (UPDATE_PAYMENT_METHOD,)
 
 
+@discreet  # its arguments may hold a key, a proxy's password
 class Planocore(Client):
     """
     The client of planocore.
@@ -145,7 +147,6 @@ class Planocore(Client):
         **options: Unpack[ClientOptions],
     ) -> None:
         given = Secret(token) if token is not None else None
-        del token  # so that no traceback of this frame shows it
         secret = checked_secret(given, what="token", variable="PLANOCORE_TOKEN")
         if application is not None and application not in APPLICATIONS:
             raise ConfigurationError(f"application must be one of {', '.join(APPLICATIONS)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from carevalidate_async._call import Call
 from carevalidate_async._config import CallOptions, ClientOptions, Settings, checked_origin
+from carevalidate_async._private import discreetly
 from carevalidate_async._transport import Transport
 from carevalidate_async._version import __version__
 from carevalidate_async.errors import ClientClosedError, ConfigurationError, InvalidRequestError
@@ -63,6 +64,7 @@ class Session:
         self._closed = False
 
     @classmethod
+    @discreetly  # a proxy's URL may hold a password
     def open(cls, origin: str, secret: Secret, **options: Unpack[ClientOptions]) -> Self:
         """
         Return a session with connections of its own; the first call opens them.

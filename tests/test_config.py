@@ -24,6 +24,7 @@ VARIABLES = [
     "PLANOCORE_TOKEN",
     "PLANOCORE_BASE_URL",
 ]
+PROXY = "http://user:canary@proxy.example"
 each_client = pytest.mark.parametrize("client", [CareValidate, Planocore])
 
 
@@ -253,6 +254,14 @@ class TestSecretSources:
         with pytest.raises(TypeError) as option:
             client("canary", no_such_option=1)
 
+        for options in ({"proxy": "htp://u:canary@p"}, {"proxy": PROXY, "max_connections": 0}):
+            with pytest.raises(ConfigurationError) as proxy:
+                client("key", **options)
+            assert "canary" not in _whole_traceback(proxy.value)
+        with pytest.raises(ConfigurationError) as base:
+            client("key", base_url="https://u:canary@vendor.example")
+
+        assert "canary" not in _whole_traceback(base.value)
         assert "canary" not in _whole_traceback(url.value)
         assert "canary" not in _whole_traceback(option.value)
         assert "no_such_option" in str(option.value)

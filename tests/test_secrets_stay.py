@@ -335,6 +335,17 @@ class TestErrors:
         else:
             assert isinstance(error, asyncio.CancelledError)
 
+    async def test_of_a_call_that_is_cancelled_in_its_answer(self, seen: Seen, how: Ask) -> None:
+        """Nor are the vendor's cookies there, once the head of the answer has come."""
+        head = f"HTTP/1.1 200 OK\r\nSet-Cookie: session={COOKIE}\r\nContent-Length: 100\r\n\r\n{{"
+        async with RawServer(says(head.encode())) as server:
+            task = asyncio.create_task(ask(how, server.url, seen, attempt_timeout=9, deadline=None))
+            await server.arrived(1)
+            await settle()
+            task.cancel()
+
+            assert isinstance(await task, asyncio.CancelledError)
+
     async def test_of_a_closed_client(self, seen: Seen, how: Ask) -> None:
         """Nor is there where the client is closed."""
         vendor = Planocore if how is update_method else CareValidate
