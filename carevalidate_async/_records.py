@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-SCHEMA = """
+# Whether something is on record under a key, may be, or surely is not.
+_RANK = """CASE WHEN state IN ('confirmed', 'already_recorded') THEN 0
+WHEN may_have_landed OR state NOT IN ('rejected', 'not_sent') THEN 1 ELSE 2 END"""
+_RANKS = range(3)
+_FREE_RANK = 2
+
+SCHEMA = f"""
 CREATE TABLE rows (
     key TEXT PRIMARY KEY,
     content TEXT NOT NULL,        -- digest of the payment without its key
     nth INTEGER NOT NULL,         -- 1, or which of the rows that are equal in every field
+    given_away INTEGER NOT NULL,  -- how many of their keys a file gave to other payments
     state TEXT NOT NULL,
     may_have_landed INTEGER NOT NULL, -- an ask of an earlier run was never settled
     used INTEGER NOT NULL,        -- the last run that had the key in use
@@ -36,19 +43,19 @@ CREATE TABLE rows (
     planned_at REAL NOT NULL,
     settled_at REAL
 ) WITHOUT ROWID;
-CREATE INDEX copies ON rows (content, used, nth) WHERE nth > 1;
+CREATE INDEX copies ON rows (content, nth) WHERE nth > 1;
+CREATE INDEX copies_to_use ON rows (content, {_RANK}, used, nth) WHERE nth > 1;
 """
 
-_COPY = """
-SELECT key FROM rows WHERE content = ? AND nth > 1 AND used < ? ORDER BY nth LIMIT 1
-"""
-_OPEN_COPY = """
-SELECT key FROM rows WHERE content = ? AND nth > 1 AND used < ?
-AND (may_have_landed OR state NOT IN ('rejected', 'not_sent')) ORDER BY nth LIMIT 1
-"""
-_LAST_COPY = """
-SELECT nth FROM rows WHERE content = ? AND nth > 1 ORDER BY used DESC, nth DESC LIMIT 1
-"""
+# No value is ever put into these texts, only the expression above.
+_CONTENT = f"""
+SELECT content, run, line, seen, used, {_RANK}, given_away FROM rows WHERE key = ?
+"""  # noqa: S608 - as said
+_COPY = f"""
+SELECT key FROM rows WHERE content = ? AND nth > 1 AND {_RANK} = ? AND used < ?
+ORDER BY used, nth LIMIT 1
+"""  # noqa: S608 - as said
+_LAST_COPY = "SELECT max(nth) FROM rows WHERE content = ? AND nth > 1"
 
 
 class State(enum.StrEnum):
@@ -175,45 +182,49 @@ def plan(db: sqlite3.Connection, candidate: Candidate, duplicates: Duplicates, *
     if candidate.key is not None:
         return _plan_under(db, candidate, candidate.key, run)
     key = candidate.content
-    query = "SELECT content, run, line, seen, used, state, may_have_landed FROM rows WHERE key = ?"
-    found = db.execute(query, (key,)).fetchone()
+    found = db.execute(_CONTENT, (key,)).fetchone()
     if found is None:
         return _insert(db, candidate, key, run)
-    content, last, line, seen, used, state, may_have_landed = found
+    content, last, line, seen, used, rank, given_away = found
     if content != candidate.content:  # a row that was given this very key
         return _plan_under(db, candidate, key, run)
     again = last == run
-    is_open = bool(may_have_landed) or State(state) not in _FREE
-    chosen: str | int | None = None
-    # Equal rows are alike: whichever of them was deleted, corrected or moved, those that are on
-    # record, or may be, come first. A free key would put one of them on record a second time.
-    if used < run and is_open:
-        chosen = key
-    elif not (again and duplicates is Duplicates.ONCE):
-        chosen = _first(db, _OPEN_COPY, key, run)
-    if chosen is None and (not again or duplicates is Duplicates.EACH):
-        chosen = key if used < run else _first(db, _COPY, key, run) or _next_nth(db, key)
+    chosen = None
+    for wanted in _wanted(duplicates, again=again):
+        chosen = key if rank == wanted and used < run else _copy(db, key, wanted, run)
+        if chosen is not None:
+            break
     if again or chosen != key:
         line, seen = (line, seen + 1) if again else (candidate.line, 1)
         marks = "UPDATE rows SET run = ?, line = ?, seen = ? WHERE key = ?"
         db.execute(marks, (run, line, seen, key))
-    if chosen is None:
+    if chosen is not None:
+        return attrs.evolve(_plan_under(db, candidate, chosen, run), nth=chosen != key)
+    if duplicates is not Duplicates.EACH:
         return Plan(verdict=Verdict.DUPLICATE, key=key, line=line)
-    if isinstance(chosen, int):
-        return _plan_under(db, candidate, derive_idempotency_key(key, chosen), run, nth=chosen)
-    return attrs.evolve(_plan_under(db, candidate, chosen, run), nth=chosen != key)
+    if given_away:  # this may be the very row that was corrected under one of its keys
+        return Plan(verdict=Verdict.CONFLICT, key=key)
+    (most,) = db.execute(_LAST_COPY, (key,)).fetchone()
+    nth = (most or 1) + 1
+    return _plan_under(db, candidate, derive_idempotency_key(key, nth), run, nth=nth)
 
 
-def _first(db: sqlite3.Connection, query: str, content: str, run: int) -> str | None:
-    """Return the first key of a copy that *run* has not used."""
-    found = db.execute(query, (content, run)).fetchone()
+def _wanted(duplicates: Duplicates, *, again: bool) -> range:
+    """
+    Return the ranks that a row's key may have, the best first.
+
+    Equal rows are alike: whichever of them was deleted, corrected or moved, those that are on
+    record come first, then those that may be. Under another key one would be recorded once more.
+    """
+    if not again or duplicates is Duplicates.EACH:
+        return _RANKS
+    return range(0 if duplicates is Duplicates.ONCE else _FREE_RANK)
+
+
+def _copy(db: sqlite3.Connection, content: str, rank: int, run: int) -> str | None:
+    """Return a copy's key of that rank that *run* has not used."""
+    found = db.execute(_COPY, (content, rank, run)).fetchone()
     return None if found is None else str(found[0])
-
-
-def _next_nth(db: sqlite3.Connection, content: str) -> int:
-    """Return the number of the copy to come, once all that there are are in use."""
-    found = db.execute(_LAST_COPY, (content,)).fetchone()
-    return 2 if found is None else int(found[0]) + 1
 
 
 def _plan_under(
@@ -230,12 +241,14 @@ def _plan_under(
         return Plan(verdict=Verdict.DUPLICATE, key=key, state=state, line=first_line)
     if not same and (first_line is not None or state not in _FREE or may_have_landed):
         return Plan(verdict=Verdict.CONFLICT, key=key, state=state, line=first_line)
+    if not same:
+        db.execute("UPDATE rows SET given_away = given_away + 1 WHERE key = ?", (content,))
     may_have_landed = may_have_landed or state in {State.PLANNED, State.UNKNOWN}
     verdict = Verdict.ON_RECORD if state in ON_RECORD else Verdict.SEND
     db.execute(
         "UPDATE rows SET content = :content, state = :state, may_have_landed = :may_have_landed,"
-        # A copy's key that was given to another payment is none of that one's copies.
-        " nth = CASE WHEN content = :content THEN nth ELSE :nth END, used = :run, run = :run,"
+        " nth = CASE WHEN content = :content THEN max(nth, :nth) ELSE :nth END,"
+        " used = :run, run = :run,"
         " line = CASE WHEN run = :run THEN line ELSE :line END,"
         " seen = CASE WHEN run = :run THEN seen ELSE 1 END WHERE key = :key",
         {
@@ -256,8 +269,8 @@ def _insert(
     db: sqlite3.Connection, candidate: Candidate, key: str, run: int, *, nth: int = 1
 ) -> Plan:
     db.execute(
-        "INSERT INTO rows (key, content, nth, state, may_have_landed, used, run, line, seen,"
-        " attempts, planned_at) VALUES (?, ?, ?, ?, 0, ?, ?, ?, 1, 0, ?)",
+        "INSERT INTO rows (key, content, nth, given_away, state, may_have_landed, used, run,"
+        " line, seen, attempts, planned_at) VALUES (?, ?, ?, 0, ?, 0, ?, ?, ?, 1, 0, ?)",
         (key, candidate.content, nth, State.PLANNED, run, run, candidate.line, time.time()),
     )
     return Plan(verdict=Verdict.SEND, key=key, nth=nth > 1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from carevalidate_async import _records
 from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.journal import (
     FORMAT,
@@ -193,23 +194,24 @@ class TestPlan:
         Whichever of equal rows was deleted or corrected, those that are left are those on record:
         under a free key they would be recorded once more.
         """
-        await copies(path, State.REJECTED, State.CONFIRMED, State.NOT_SENT, State.UNKNOWN)
-        plans = await planned(path, 5, EACH)
+        ends = (State.REJECTED, State.UNKNOWN, State.CONFIRMED, State.NOT_SENT, State.UNKNOWN)
+        await copies(path, *ends)
+        plans = await planned(path, 6, EACH)
 
-        numbers = ["a2", "a4", "a", "a3", "a5"]
-        assert numbers == [name(plan.key) for plan in plans]
-        assert [Verdict.ON_RECORD, *[Verdict.SEND] * 4] == [plan.verdict for plan in plans]
-        assert [False, True, False, False, False] == [plan.may_have_landed for plan in plans]
-        assert [True, True, False, True, True] == [plan.nth for plan in plans]
+        assert ["a3", "a2", "a5", "a", "a4", "a6"] == [name(plan.key) for plan in plans]
+        assert [Verdict.ON_RECORD, *[Verdict.SEND] * 5] == [plan.verdict for plan in plans]
+        assert [False, True, True, *[False] * 3] == [plan.may_have_landed for plan in plans]
+        assert [True, True, True, False, True, True] == [plan.nth for plan in plans]
 
+    @pytest.mark.parametrize("first", [State.REJECTED, State.UNKNOWN, State.PLANNED])
     @pytest.mark.parametrize("duplicates", Duplicates)
     async def test_the_first_row_is_one_on_record_whatever_is_done_with_others(
-        self, path: str, duplicates: Duplicates
+        self, path: str, duplicates: Duplicates, first: State
     ) -> None:
         """
-        A single row that is left is the one on record, not one that was refused.
+        A single row that is left is the one on record, not one that was refused or is in doubt.
         """
-        await copies(path, State.REJECTED, State.CONFIRMED)
+        await copies(path, first, State.CONFIRMED)
         (plan,) = await planned(path, 1, duplicates)
 
         assert (Verdict.ON_RECORD, "a2") == (plan.verdict, name(plan.key))
@@ -241,31 +243,54 @@ class TestPlan:
             plan.verdict for plan in plans
         ]
 
+    async def test_many_equal_rows_take_no_longer_each(self, path: str) -> None:
+        """
+        A copy's key is looked up in an index, in order, however many copies there are.
+        """
+        await copies(path, State.CONFIRMED, State.REJECTED)
+        with sqlite3.connect(path) as db:
+            steps = db.execute(f"EXPLAIN QUERY PLAN {_records._COPY}", ("a", 0, 2)).fetchall()
+            last = db.execute(f"EXPLAIN QUERY PLAN {_records._LAST_COPY}", ("a",)).fetchall()
+        db.close()
+
+        (look,), (most,) = ([step[-1] for step in found] for found in (steps, last))
+        assert "INDEX copies_to_use (content=? AND <expr>=? AND used<?)" in look
+        assert "INDEX copies (content=? AND nth>?)" in most
+
     async def test_a_copy_s_key_that_another_payment_was_given_is_no_copy(self, path: str) -> None:
         """
         A key that a file names stands for its payment alone.
         """
         second = derive_idempotency_key("a", 2)
-        await copies(path, State.CONFIRMED, State.REJECTED)
+        await copies(path, State.CONFIRMED, State.REJECTED, State.CONFIRMED)
         await settle(path, "b", State.CONFIRMED, key=second)
-        plans = await planned(path, 2, EACH)
+        plans = await planned(path, 4, EACH)
         others = await planned(path, 2, EACH, content="b")
 
-        assert [Verdict.ON_RECORD, Verdict.CONFLICT] == [plan.verdict for plan in plans]
+        assert [*[Verdict.ON_RECORD] * 2, *[Verdict.CONFLICT] * 2] == [p.verdict for p in plans]
         assert second not in {plan.key for plan in others}
+
+    async def test_a_row_that_named_a_copy_s_key_is_that_copy(self, path: str) -> None:
+        """
+        A row that an earlier run sent under the key of a copy is the copy.
+        """
+        await settle(path, "a", State.CONFIRMED, key=derive_idempotency_key("a", 2))
+        plans = await planned(path, 3, EACH)
+
+        assert ["a", "a2", "a3"] == [name(plan.key) for plan in plans]
+        assert [Verdict.SEND, Verdict.ON_RECORD, Verdict.SEND] == [p.verdict for p in plans]
 
     @pytest.mark.parametrize("seed", range(100))
     async def test_there_are_never_more_on_record_than_rows(self, path: str, seed: int) -> None:
         """
         However a file of equal rows changes from run to run, no key is used twice in a run, and no
-        more payments can be on record than the file had rows.
+        run sends more than the rows that are not on record yet.
         """
         chance = random.Random(seed)
         may_be: set[str] = set()
-        most = 0
+        on_record: set[str] = set()
         for _ in range(6):
             rows, duplicates = chance.randrange(1, 6), chance.choice([*Duplicates, EACH, EACH])
-            most = max(most, rows)
             async with open_journal(path) as journal:
                 plans = await journal.plan([row("a", line=n) for n in range(rows)], duplicates)
                 used = [plan for plan in plans if plan.verdict is not Verdict.DUPLICATE]
@@ -276,11 +301,12 @@ class TestPlan:
                     for key, state in ends.items()
                 }
                 await journal.settle([Settlement(key=k, state=s) for k, s in ends.items()])
-            may_be |= {key for key, state in ends.items() if state not in FREE}
 
+            assert len(sends) <= max(0, rows - len(on_record))
+            may_be |= {key for key, state in ends.items() if state not in FREE}
+            on_record |= {key for key, state in ends.items() if state in ON_RECORD}
             assert len(used) == len({plan.key for plan in used})
-            assert {plan.key for plan in used if plan.verdict is Verdict.ON_RECORD} <= may_be
-            assert most >= len(may_be)
+            assert {p.key for p in used if p.verdict is Verdict.ON_RECORD} <= on_record
 
     async def test_a_content_s_key_that_another_payment_was_given_is_no_copy(
         self, path: str
@@ -370,6 +396,7 @@ class TestSettle:
             "key": "a",
             "content": "a",
             "nth": 1,
+            "given_away": 0,
             "state": "rejected",
             "may_have_landed": 0,
             "used": 2,
