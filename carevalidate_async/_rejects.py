@@ -8,10 +8,8 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from carevalidate_async._codec import encode
 from carevalidate_async._fields import ERROR_COLUMNS, SPELLED, FileRow, Number, Problem
 from carevalidate_async._rows import FileFormat
 
@@ -119,26 +117,30 @@ class Rejects:
 def _reject_line(row: FileRow, field: str, reason: str, key: str | None) -> str:
     errors = dict(zip(ERROR_COLUMNS, (row.line, field, reason), strict=True))
     if not isinstance(row.original, Mapping):
-        return json.dumps({**errors, "original": row.original}) + "\n"
+        return _json({**errors, "original": row.original}) + "\n"
     kept = {n: v for n, v in row.original.items() if n not in ERROR_COLUMNS}
     if key is not None:
         kept = {n: v for n, v in kept.items() if SPELLED.get(n) != "idempotency_key"}
         kept["idempotency_key"] = key
-    try:
-        plain = {name: _plain(value) for name, value in kept.items()}
-        return encode({**errors, **plain}).decode() + "\n"
-    except UnicodeEncodeError:  # a lone surrogate, which only an escape can write
-        return json.dumps({**errors, **kept}) + "\n"
+    return _json({**errors, **kept}) + "\n"
 
 
-def _plain(value: object) -> object:
-    """Return a JSON value with its numbers as exact Decimals."""
+def _json(value: object) -> str:
+    """Return *value* as JSON, each number as it was written."""
     if isinstance(value, Number):
-        try:
-            number = Decimal(value)
-        except ArithmeticError:  # an exponent that no Decimal has
-            return str(value)
-        return number if number.is_finite() else str(value)
+        return str(value)
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return f"{{{','.join(f'{_json(name)}:{_json(item)}' for name, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_json, value))}]"
+    text = json.dumps(value, ensure_ascii=False)
+    # A lone surrogate, which only an escape can write.
+    return text if text.isascii() or _is_unicode(text) else json.dumps(value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

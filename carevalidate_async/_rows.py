@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 
 _SHOWN = 1000  # characters of a broken record in a rejects file
 _MOST_IGNORED = 50
-_MOST_TELLING = 1  # in a text for people
-# What cells of a row hold: an amount, a day in any style, a status.
+# Cells that rows have: an amount, or (in the group) a day or a status. No blank is a line's end, or
+# many empty lines would take forever.
 _TELLING = re.compile(
-    rf"(?:^|[,\r\n])\s*(?:[$€£]?[0-9]+(?:[-/.][0-9]+)*|{'|'.join(PaymentStatus)})\s*(?=[,\r\n]|$)",
+    r"(?:^|[,\r\n])[^\S\r\n]*(?:[$€£]?[0-9]+(?:\.[0-9]+)?|("
+    r"[0-9]+[-/.][0-9]+[-/.][0-9]+(?:[T ][0-9:.]+Z?)?|"
+    rf"{'|'.join(PaymentStatus)}))[^\S\r\n]*(?=[,\r\n]|$)",
     re.IGNORECASE,
 )
 
@@ -163,11 +165,10 @@ class RowReader:
 
     def _holds_rows(self, cell: str) -> bool:
         # Between two stray quotes, what is left of two rows and all rows between become one text.
-        return (
-            ("\n" in cell or "\r" in cell)
-            and cell.count(",") >= len(self.header) - 1
-            and len(_TELLING.findall(cell)) > _MOST_TELLING
-        )
+        if not ("\n" in cell or "\r" in cell) or cell.count(",") < len(self.header) - 1:
+            return False
+        telling = _TELLING.findall(cell)
+        return len(telling) > 1 and any(telling)  # two numbers alone stand in texts, too
 
     def _broken(self, line: int, error: str) -> FileRow:
         last = self._lines.number
