@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import signal
+import stat
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar
 
 import click
 
@@ -101,19 +103,17 @@ def command(run: Callable[..., int]) -> Callable[..., None]:
 @contextlib.contextmanager
 def open_input(file: str) -> Iterator[BinaryIO]:
     """Open *file*, - for standard input, to read bytes."""
-    if file == "-":
-        # Not sys.stdin, which a thread that waits for input would keep from closing at the end.
-        try:
-            stream = open(0, "rb", closefd=False)  # noqa: SIM115 - a thread may be at it to the end
-        except OSError as error:
-            raise StopError(f"standard input: {error.strerror}") from None
-        yield stream
-        return
+    name = "standard input" if file == "-" else file
     try:
-        stream = open(file, "rb")  # noqa: SIM115 - closed below
+        handle = 0 if file == "-" else os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        regular = stat.S_ISREG(os.fstat(handle).st_mode)
+        # Not sys.stdin, which Python closes at its end.
+        stream = open(handle, "rb", closefd=regular and handle != 0)  # noqa: SIM115 - see below
     except OSError as error:
-        raise StopError(f"{file}: {error.strerror}") from None
-    with stream:
+        raise StopError(f"{name}: {error.strerror}") from None
+    # A pipe stays open until the command ends: to close it would wait for the thread that waits for
+    # its next byte.
+    with stream if regular else contextlib.nullcontext():
         yield stream
 
 
@@ -166,9 +166,7 @@ def _patience(options: Options) -> ClientOptions:
 
 
 @contextlib.contextmanager
-def signals(
-    stop: Callable[[], object], note: Callable[[str], None] | None = None
-) -> Iterator[None]:
+def signals(stop: Callable[[], None], note: Callable[[str], None] | None = None) -> Iterator[None]:
     """Call *stop* on the event loop for each signal that asks to end; *note* tells about it."""
     loop = asyncio.get_running_loop()
 
@@ -177,8 +175,48 @@ def signals(
             note("Stopping: payments in flight are finished first; once more to stop at once")
         stop()
 
+    with _handled(lambda: loop.call_soon_threadsafe(ask)):
+        yield
+
+
+class Interruption:
+    """
+    Cancels a task for each signal that asks to end; a context that outlives the event loop.
+
+    Once the task is over such signals do nothing, so that its last words can be said.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._cancel: Callable[[], object] | None = None
+
+    def __enter__(self) -> Self:
+        self._signals = _handled(self._ask)
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._signals.__exit__(None, None, None)
+
+    def attach(self) -> None:
+        """Cancel the current task, at once where a signal came before."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker: a coroutine runs in one
+        self._cancel = functools.partial(loop.call_soon_threadsafe, task.cancel)
+        if self._asked:
+            task.cancel()
+
+    def _ask(self) -> None:
+        self._asked = True
+        if self._cancel is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._cancel()
+
+
+@contextlib.contextmanager
+def _handled(ask: Callable[[], object]) -> Iterator[None]:
     def handle(_number: int, _frame: object) -> None:
-        loop.call_soon_threadsafe(ask)
+        ask()
 
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]

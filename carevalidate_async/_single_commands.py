@@ -16,13 +16,13 @@ from carevalidate_async._command import (
     INTERRUPTED,
     JSON,
     PATIENCE,
+    Interruption,
     Options,
     StopError,
     command,
     open_care,
     open_input,
     open_planocore,
-    signals,
     takes,
 )
 from carevalidate_async._output import print_json, say
@@ -76,36 +76,47 @@ def _single(
         Outcome,
     )
 
-    async def call(request: object) -> Answer:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker: a coroutine runs in one
+    async def call(request: object, interruption: Interruption) -> Answer:
+        interruption.attach()
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(signals(task.cancel))
             client = await connect(stack, options)
             answer: Answer = await getattr(client, operation.name)(*before, request, **arguments)
             return answer
 
-    def fail(error: CareValidateError) -> None:
+    def fail(error: CareValidateError) -> int:
         say(single.explain(error, operation), sys.stderr)
         if options["as_json"]:
             print_json(single.error_document(error, operation))
-
-    outcome, key = Outcome.NOT_SENT, None
-    try:
-        source = options["source"]
-        document = {} if source is None else single.read_document(_read(source))
-        request, key = single.keyed(single.build(operation.takes, document, *layers), operation)
-        outcome = Outcome.UNKNOWN  # as long as nobody says better
-        answer = asyncio.run(call(request))
-    except CareValidateError as error:
-        fail(error)
         return 2 if isinstance(error, InvalidRequestError | ConfigurationError) else 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
+
+    def interrupted(outcome: Outcome, key: str | None) -> int:
         again = outcome is Outcome.NOT_SENT or operation.idempotency.repeatable
         lost = AnswerLostError("interrupted", outcome=outcome, retryable=again, idempotency_key=key)
         fail(lost)
         return INTERRUPTED
-    if options["as_json"]:
+
+    try:
+        source = options["source"]
+        document = {} if source is None else single.read_document(_read(source))
+        request, key = single.keyed(single.build(operation.takes, document, *layers), operation)
+    except CareValidateError as error:
+        return fail(error)
+    except KeyboardInterrupt:
+        return interrupted(Outcome.NOT_SENT, None)
+    with Interruption() as interruption:
+        try:
+            answer = asyncio.run(call(request, interruption))
+        except CareValidateError as error:
+            return fail(error)
+        except asyncio.CancelledError:
+            return interrupted(Outcome.UNKNOWN, key)  # nobody knows better
+        return _show(answer, key, as_json=options["as_json"])
+
+
+def _show(answer: Answer, key: str | None, *, as_json: bool) -> int:
+    from carevalidate_async import _single as single
+
+    if as_json:
         shown = print_json(single.answer_document(answer))
     else:
         shown = say(single.answer_text(answer), sys.stdout)

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("house")
 
-# A shell's background job ignores interrupts, and so would the commands that the tests start.
+# A shell's background job ignores interrupts, one under nohup hangups, and so would the commands
+# that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -605,18 +605,24 @@ class TestSignals:
         assert 1 == json.loads(out.splitlines()[-1])["confirmed"]
         assert "Fatal" not in err
 
-    def test_a_refused_key_does_not_wait_for_the_rest_of_a_pipe(self, served: Sandbox) -> None:
+    @pytest.mark.parametrize("name", ["-", "fifo"])
+    def test_a_refused_key_does_not_wait_for_the_rest_of_a_pipe(
+        self, served: Sandbox, name: str
+    ) -> None:
         """
         A run that has to end ends, although more might come through its pipe.
         """
+        os.mkfifo("fifo")
         variables = {**os.environ, "CAREVALIDATE_API_KEY": "wrong"}
-        options = ("confirm", "-", "--base-url", served.url, "--json")
+        options = ("confirm", name, "--base-url", served.url, "--json")
         run = start(*options, stdin=subprocess.PIPE, env=variables)
         assert run.stdin is not None
-        run.stdin.write(HEADER + good(1))
-        run.stdin.flush()
+        pipe = run.stdin if name == "-" else open(name, "w", encoding="utf-8")  # noqa: SIM115 - below
+        pipe.write(HEADER + good(1))
+        pipe.flush()
         assert 2 == run.wait(timeout=20)
         out, err = run.communicate()
+        pipe.close()
 
         assert 1 == json.loads(out.splitlines()[-1])["not_sent"]
         assert "Stopping: the vendor refuses the API key (401 AuthenticationError)" in err

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carevalidate_async import _single, cli
+from carevalidate_async._command import Interruption
 from carevalidate_async._output import print_json
 from carevalidate_async.carevalidate import CREATE_CASE_PAYMENT, CREATE_PAYMENT_INTENT
 from carevalidate_async.errors import (
@@ -538,3 +541,24 @@ class TestBuild:
         assert PaymentIntentRequest(
             amount=Decimal("0.10"), payment_method_types=("card",)
         ) == _single.build(PaymentIntentRequest, document)
+
+
+class TestInterruption:
+    def test_a_signal_at_any_time_ends_the_call_and_nothing_else(self) -> None:
+        """
+        One that comes before the event loop runs cancels the call, one that comes after it does
+        nothing: the last words can be said.
+        """
+
+        async def call(interruption: Interruption) -> None:
+            interruption.attach()
+            await asyncio.sleep(60)
+
+        before = signal.getsignal(signal.SIGTERM)
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(asyncio.CancelledError):
+                asyncio.run(call(interruption))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        assert before == signal.getsignal(signal.SIGTERM)
