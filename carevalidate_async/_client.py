@@ -24,6 +24,8 @@ class Client:
         self._session = session
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_session"):  # A subclass's traceback shows one that was not made.
+            return f"<{type(self).__name__}>"
         state = ", closed" if self._session.closed else ""
         return f"<{type(self).__name__} at {self._session.origin}{state}>"
 

@@ -195,10 +195,12 @@ class FileRun:
         )
 
     def _stopped_by(self) -> str | None:
-        if self._alarm.reason is None:
-            return self._trouble
-        unread = ", and the rest of the input was not read" if not self._at_end else ""
-        return f"{self._alarm.reason}; no further row was sent{unread}"
+        told = [self._trouble] if self._trouble is not None else []
+        if self._alarm.reason is not None:
+            cut_short = self._trouble is None and not self._at_end
+            unread = ", and the rest of the input was not read" if cut_short else ""
+            told.insert(0, f"{self._alarm.reason}; no further row was sent{unread}")
+        return "; ".join(told) or None
 
     def _heed_alarm(self) -> None:
         if self._alarm.reason is not None and not self._halt.is_set():

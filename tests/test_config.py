@@ -267,6 +267,21 @@ class TestSecretSources:
         assert "no_such_option" in str(option.value)
 
     @each_client
+    def test_of_a_subclass_s_frames(self, client: Any) -> None:
+        """
+        A crash reporter that looks at a subclass's frame finds a client that can be shown.
+        """
+
+        class Mine(client):  # type: ignore[misc]  # one or the other
+            def __init__(self) -> None:
+                super().__init__("key", attempt_timeout=-1)
+
+        with pytest.raises(ConfigurationError) as caught:
+            Mine()
+
+        assert "<Mine>" in _whole_traceback(caught.value)
+
+    @each_client
     def test_repr(self, client: Any) -> None:
         """
         A client prints where it sends to and not what it signs with.

@@ -657,6 +657,24 @@ class TestTrouble:
         assert (2, 0) == (first.counts.not_sent, first.counts.unknown)
         assert (0, 2) == (last.counts.not_sent, last.counts.unknown)
 
+    async def test_trouble_after_an_alarm_is_told_too(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        That the vendor refuses the key does not hide that the journal broke.
+        """
+
+        async def fail(*_: object) -> None:
+            raise JournalError("disk full")
+
+        bench.client.always = NO_KEY
+        monkeypatch.setattr(Journal, "settle", fail)
+        summary = await bench.run("".join(map(good, range(600))), concurrency=2)
+
+        told = (summary.stopped_by or "").split("; ")
+        assert ["no further row was sent", "the run cannot go on: disk full"] == told[1:]
+        assert "the vendor refuses the API key" in told[0]
+
     async def test_doubt_is_counted_as_doubt_even_then(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
