@@ -13,13 +13,15 @@ Asynchronous payments at CareValidate, and payment methods at planocore.
 - `carevalidate_async.session`: a vendor's connections, credential and policy, below the clients.
 - `carevalidate_async.journal`: what a run over a file keeps on disk.
 - `carevalidate_async.sandbox`: a local stand-in of both vendors.
+- `carevalidate_async.testing`: helps to test what uses the package.
 - `carevalidate_async.cli`: the command line; it needs the extra ``cli``.
 """
 
 from __future__ import annotations
 
 from carevalidate_async._config import CallOptions, ClientOptions
-from carevalidate_async._retry import RetryPolicy
+from carevalidate_async._quota import RetryQuota
+from carevalidate_async._retry import RetryPolicy, WorstCase
 from carevalidate_async._version import __version__
 from carevalidate_async.carevalidate import CareValidate
 from carevalidate_async.errors import (
@@ -35,6 +37,7 @@ from carevalidate_async.errors import (
     ClientRequiredError,
     ConfigurationError,
     ConflictError,
+    GaveUp,
     IdempotencyConflictError,
     InternalServerError,
     InvalidRequestError,
@@ -88,6 +91,7 @@ __all__ = [
     "ConfirmationReceipt",
     "ConflictError",
     "Event",
+    "GaveUp",
     "Hook",
     "IdempotencyConflictError",
     "InternalServerError",
@@ -104,11 +108,13 @@ __all__ = [
     "RateLimitError",
     "ResponseDecodeError",
     "RetryPolicy",
+    "RetryQuota",
     "SessionExpiredError",
     "ShippingAddress",
     "UnprocessableEntityError",
     "UserPaymentUpdate",
     "UserPaymentUpdated",
+    "WorstCase",
     "__version__",
     "derive_idempotency_key",
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from carevalidate_async._operation import KeyInBody, Operation
-from carevalidate_async._retry import Clock, repeat, worth_repeating
+from carevalidate_async._retry import Clock, repeat, time_to_wait, why_not_again
 from carevalidate_async._wire import NoReply, Reply, Sealed
 from carevalidate_async.errors import (
     AnswerLostError,
@@ -26,6 +26,7 @@ from carevalidate_async.errors import (
     CareValidateError,
     ClientClosedError,
     ConfigurationError,
+    GaveUp,
     IdempotencyConflictError,
     Outcome,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from carevalidate_async._config import Settings
+    from carevalidate_async._quota import RetryQuota
     from carevalidate_async._secret import Secret
     from carevalidate_async._transport import Transport
 
@@ -47,11 +49,42 @@ _logger = logging.getLogger("carevalidate_async")
 
 @attrs.define(kw_only=True)
 class _Try(Generic[AnswerT]):
-    """One attempt and what came of it: an answer, or an error that is not raised yet."""
+    """
+    One attempt and what came of it: an answer, or an error that is not raised yet.
+
+    Attributes:
+        attempt: What is recorded of it.
+
+        result: What came of it.
+
+        reply: The vendor's answer, where there was one.
+
+        final: Why it is not to be repeated; None for an answer, and where nothing is against it.
+    """
 
     attempt: Attempt
     result: AnswerT | CareValidateError
     reply: Reply | None
+    final: GaveUp | None
+
+    @property
+    def again(self) -> bool:
+        return isinstance(self.result, CareValidateError) and self.final is None
+
+    @property
+    def settled(self) -> bool:
+        return self.reply is not None and (
+            not isinstance(self.result, CareValidateError)
+            or (self.result.outcome is not Outcome.UNKNOWN and not self.result.retryable)
+        )
+
+    @property
+    def timed_out(self) -> bool:
+        return isinstance(self.result, APITimeoutError)
+
+    @property
+    def asked_delay(self) -> float | None:
+        return self.result.retry_after if isinstance(self.result, APIStatusError) else None
 
 
 class Call(Generic[RequestT, AnswerT]):
@@ -68,6 +101,7 @@ class Call(Generic[RequestT, AnswerT]):
         transport: Transport,
         secret: Secret,
         settings: Settings,
+        quota: RetryQuota | None,
     ) -> None:
         self._operation = operation
         self._request = request
@@ -77,11 +111,15 @@ class Call(Generic[RequestT, AnswerT]):
         self._transport = transport
         self._secret = secret
         self._settings = settings
+        self._quota = quota
         self._attempts: list[Attempt] = []
         self._may_have_landed = False
-        self._began = 0.0  # the attempt under way
-        self._on_wire = False  # it may arrive
-        self._clock = Clock(now=asyncio.get_running_loop().time, sleep=asyncio.sleep)
+        # Of the attempt under way: when it began to wait for a connection, when the wait was over,
+        # and whether it may arrive.
+        self._asked = 0.0
+        self._began: float | None = None
+        self._on_wire = False
+        self._clock = Clock(now=asyncio.get_running_loop().time, sleep=_sleep)
         self._started = self._clock.now()
         limit = settings.deadline
         self._ends = None if limit is None else self._started + limit
@@ -99,19 +137,19 @@ class Call(Generic[RequestT, AnswerT]):
         error: CareValidateError | None = None
         cancelled = True
         try:
-            last = await repeat(
+            last, stopped = await repeat(
                 self._attempt,
                 policy=self._settings.retry,
-                again=self._again,
-                asked_delay=_asked_delay,
+                quota=self._quota,
                 before_sleep=self._before_sleep,
                 deadline=self._ends,
                 clock=self._clock,
             )
             cancelled = False
+            self._tell(last.attempt)
             if not isinstance(last.result, CareValidateError):
                 return self._with_meta(last.result, last.reply)
-            error = self._settled(last.result)
+            error = self._settled(last.result, last.final or stopped)
         finally:
             outcome = Outcome.RECORDED if error is None else error.outcome
             if cancelled:
@@ -137,7 +175,8 @@ class Call(Generic[RequestT, AnswerT]):
         raise error
 
     async def _attempt(self) -> _Try[AnswerT]:
-        self._began = self._clock.now()
+        self._asked = self._clock.now()
+        self._began = None
         reply: Reply | None = None
         result: AnswerT | CareValidateError
         try:
@@ -145,6 +184,7 @@ class Call(Generic[RequestT, AnswerT]):
                 self._sealed,
                 attempt_timeout=self._settings.attempt_timeout,
                 deadline=self._ends,
+                on_turn=self._note_turn,
                 on_wire=self._note_on_wire,
             )
         except (ClientClosedError, ConfigurationError) as error:
@@ -165,6 +205,9 @@ class Call(Generic[RequestT, AnswerT]):
         result = self._conflict_as_success(result)
         self._on_wire = False
         return self._noted(result, reply)
+
+    def _note_turn(self) -> None:
+        self._began = self._clock.now()
 
     def _note_on_wire(self) -> None:
         self._on_wire = True
@@ -204,18 +247,36 @@ class Call(Generic[RequestT, AnswerT]):
             happened = "already recorded" if result.meta.already_recorded else "ok"
         status = reply.status if reply is not None else None
         attempt = self._noted_attempt(happened, outcome, status)
-        return _Try(attempt=attempt, result=result, reply=reply)
+        return _Try(attempt=attempt, result=result, reply=reply, final=self._final(result))
+
+    def _final(self, result: AnswerT | CareValidateError) -> GaveUp | None:
+        if not isinstance(result, CareValidateError):
+            return None
+        if self._transport.closed:
+            # To wait for a try that cannot be made would only keep the truth back.
+            return GaveUp.CLOSED
+        return why_not_again(
+            transient=result.retryable,
+            outcome=result.outcome,
+            repeatable=self._operation.idempotency.repeatable,
+        )
 
     def _noted_attempt(self, happened: str, outcome: Outcome, status: int | None) -> Attempt:
+        now = self._clock.now()
+        began = now if self._began is None else self._began
         attempt = Attempt(
             number=len(self._attempts) + 1,
-            duration=self._clock.now() - self._began,
+            duration=now - began,
             happened=happened,
             outcome=outcome,
             status=status,
+            queued=began - self._asked,
         )
         self._attempts.append(attempt)
         self._may_have_landed |= outcome is Outcome.UNKNOWN
+        return attempt
+
+    def _tell(self, attempt: Attempt) -> None:
         _logger.debug(
             "%s attempt %d: %s, status %s, %.3f s, idempotency key %s",
             self._operation.name,
@@ -232,28 +293,18 @@ class Call(Generic[RequestT, AnswerT]):
                 attempt=attempt,
             )
         )
-        return attempt
 
     def _cut_off(self) -> Outcome:
         """Note the attempt that the cancellation met on the wire; return the call's outcome."""
         if self._on_wire:
-            self._noted_attempt("cancelled", Outcome.UNKNOWN, None)
+            self._tell(self._noted_attempt("cancelled", Outcome.UNKNOWN, None))
         if self._may_have_landed:
             return Outcome.UNKNOWN
         return self._attempts[-1].outcome if self._attempts else Outcome.NOT_SENT
 
-    def _again(self, last: _Try[AnswerT]) -> bool:
-        error = last.result
-        if self._transport.closed:
-            return False  # to wait for a try that cannot be made would only keep the truth back
-        return isinstance(error, CareValidateError) and worth_repeating(
-            transient=error.retryable,
-            outcome=error.outcome,
-            repeatable=self._operation.idempotency.repeatable,
-        )
-
     def _before_sleep(self, last: _Try[AnswerT], delay: float) -> None:
-        self._attempts[-1] = attrs.evolve(last.attempt, delay=delay)
+        self._attempts[-1] = attempt = attrs.evolve(last.attempt, delay=delay)
+        self._tell(attempt)
         _logger.info(
             "%s: trying again in %.3f s after %s, idempotency key %s",
             self._operation.name,
@@ -262,7 +313,7 @@ class Call(Generic[RequestT, AnswerT]):
             self._sealed.idempotency_key,
         )
 
-    def _settled(self, error: CareValidateError) -> CareValidateError:
+    def _settled(self, error: CareValidateError, gave_up: GaveUp | None) -> CareValidateError:
         """Make the last attempt's error speak for the whole call."""
         if self._may_have_landed and error.outcome is not Outcome.RECORDED:
             error.outcome = Outcome.UNKNOWN
@@ -270,6 +321,7 @@ class Call(Generic[RequestT, AnswerT]):
             error.retryable = False  # asking again might make a second one
         error.idempotency_key = self._sealed.idempotency_key
         error.attempts = tuple(self._attempts)
+        error.gave_up = gave_up
         return error
 
     def _emit(self, event: Event) -> None:
@@ -297,5 +349,5 @@ class Call(Generic[RequestT, AnswerT]):
         )
 
 
-def _asked_delay(last: _Try[Any]) -> float | None:
-    return last.result.retry_after if isinstance(last.result, APIStatusError) else None
+async def _sleep(seconds: float) -> None:
+    await asyncio.sleep(time_to_wait(seconds))

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from carevalidate_async._config import CallOptions
+    from carevalidate_async._quota import RetryQuota
+    from carevalidate_async._retry import WorstCase
     from carevalidate_async.session import Session
 
 
@@ -34,9 +36,22 @@ class Client:
         """Whether the client can make no more calls."""
         return self._session.closed
 
+    @property
+    def retry_quota(self) -> RetryQuota | None:
+        """What pays for the retries of this client's calls; None where nothing limits them."""
+        return self._session.quota
+
+    def worst_case(self) -> WorstCase:
+        """
+        Return what a call of this client may cost at most.
+
+        ``print(client.worst_case())`` says "at most 4 requests and 120 seconds" for the defaults.
+        """
+        return self._session.worst_case()
+
     def with_options(self, **changes: Unpack[CallOptions]) -> Self:
         """
-        Return a client with other options that shares this one's connections.
+        Return a client with other options that shares this one's connections and retry quota.
 
         Closing it leaves them open; once this client is closed, neither works any more.
 

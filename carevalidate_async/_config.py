@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from carevalidate_async._retry import RetryPolicy, check_seconds
+from carevalidate_async._retry import ATTEMPT_TIMEOUT, DEADLINE, RetryPolicy, check_seconds
 from carevalidate_async._secret import Secret
 from carevalidate_async.errors import ConfigurationError
 from carevalidate_async.hooks import Hook
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import aiohttp
+
+    from carevalidate_async._quota import RetryQuota
 
 
 class CallOptions(TypedDict, total=False):
@@ -56,6 +58,9 @@ class ClientOptions(CallOptions, total=False):
 
         max_connections: Requests on the wire at a time; 100 by default.
 
+        retry_quota: Pays for the retries of all calls; one of its own by default, None for no limit
+            but the policy's.
+
         proxy: URL of an HTTP proxy.
 
         ssl: TLS settings, as aiohttp takes them.
@@ -66,6 +71,7 @@ class ClientOptions(CallOptions, total=False):
     session: aiohttp.ClientSession | None
     connector: aiohttp.BaseConnector | None
     max_connections: int
+    retry_quota: RetryQuota | None
     proxy: str | None
     ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool
     allow_insecure: bool
@@ -87,8 +93,8 @@ class Settings:
         ConfigurationError: A value cannot be used; it is named.
     """
 
-    attempt_timeout: float = 30.0
-    deadline: float | None = 120.0
+    attempt_timeout: float = ATTEMPT_TIMEOUT
+    deadline: float | None = DEADLINE
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     hooks: tuple[Hook, ...] = attrs.field(default=(), converter=_as_tuple)
 

@@ -6,17 +6,50 @@ The first try runs bare; tenacity is asked only once it has failed.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 import tenacity
 
-from carevalidate_async.errors import ConfigurationError, Outcome
+from carevalidate_async._quota import RetryQuota
+from carevalidate_async.errors import ConfigurationError, GaveUp, Outcome
 
-T = TypeVar("T")
+ATTEMPT_TIMEOUT = 30.0
+"""Seconds that an attempt may take, unless the caller says otherwise."""
+
+DEADLINE = 120.0
+"""Seconds that a call may take, unless the caller says otherwise."""
+
+_waits = True
+
+
+@attrs.frozen(kw_only=True)
+class WorstCase:
+    """
+    What a call may cost at most; as text, a sentence that says so.
+
+    Attributes:
+        requests: Requests that reach the vendor.
+
+        seconds: From the call's start to its end. The caller's own hooks and a busy event loop come
+            on top.
+
+        queue_counted: Whether *seconds* bounds the waits for a free connection too. Without a
+            deadline nothing does.
+    """
+
+    requests: int
+    seconds: float
+    queue_counted: bool
+
+    def __str__(self) -> str:
+        requests = f"{self.requests} request{'' if self.requests == 1 else 's'}"
+        but = "" if self.queue_counted else ", waits for a free connection not counted"
+        return f"at most {requests} and {self.seconds:g} seconds{but}"
 
 
 @attrs.frozen(kw_only=True)
@@ -25,8 +58,11 @@ class RetryPolicy:
     How often and how patiently a call is tried.
 
     The delay before try *n* + 1 is random between zero and
-    ``min(max_delay, base_delay * 2**(n-1))`` ("full jitter"), or the vendor's Retry-After where
-    that is longer.
+    ``min(max_delay, base_delay * 2**(n-1))`` ("full jitter"), on top of the vendor's Retry-After
+    where it gives one: never sooner than asked, and not all at the same moment.
+
+    Whether a try is repeated at all is for its outcome and the operation to say, and a client's
+    calls share a `RetryQuota`: this is the upper bound.
 
     Attributes:
         max_attempts: Tries in all, the first one included; 1 turns retries off.
@@ -53,6 +89,39 @@ class RetryPolicy:
         for name in ("base_delay", "max_delay", "max_retry_after"):
             check_seconds(f"RetryPolicy.{name}", getattr(self, name), zero=True)
 
+    def longest_delay(self, number: int) -> float:
+        """Return the longest delay of our own after try *number*, in seconds."""
+        # 2**60 s is beyond any max_delay, and beyond 2**1023 there are no floats.
+        return min(self.max_delay, self.base_delay * 2.0 ** min(number - 1, 60))
+
+    def worst_case(
+        self, *, attempt_timeout: float = ATTEMPT_TIMEOUT, deadline: float | None = DEADLINE
+    ) -> WorstCase:
+        """
+        Return what a call under this policy may cost at most.
+
+        Args:
+            attempt_timeout: Seconds that each attempt may take.
+
+            deadline: Seconds that the whole call may take; None for no such limit.
+
+        Raises:
+            ConfigurationError: One of them is no number of seconds.
+        """
+        check_seconds("attempt_timeout", attempt_timeout)
+        if deadline is not None:
+            check_seconds("deadline", deadline)
+        retries = self.max_attempts - 1
+        # From the 61st on all delays are alike; a sum over a billion of them would take a while.
+        own = sum(self.longest_delay(number) for number in range(1, min(retries, 61) + 1))
+        own += max(0, retries - 61) * self.longest_delay(61)
+        seconds = self.max_attempts * attempt_timeout + own + retries * self.max_retry_after
+        return WorstCase(
+            requests=self.max_attempts,
+            seconds=seconds if deadline is None else min(seconds, deadline),
+            queue_counted=deadline is not None,
+        )
+
 
 def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
     """Refuse what is no finite number of seconds above zero (or not below, with *zero*)."""
@@ -66,9 +135,9 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
         raise ConfigurationError(f"{name} must be a finite number of seconds, {least}")
 
 
-def worth_repeating(*, transient: bool, outcome: Outcome, repeatable: bool) -> bool:
+def why_not_again(*, transient: bool, outcome: Outcome, repeatable: bool) -> GaveUp | None:
     """
-    Tell whether to try again, as far as the money goes.
+    Return why not to try again, as far as the money goes; None where nothing speaks against it.
 
     Args:
         transient: Whether another try can help.
@@ -77,7 +146,25 @@ def worth_repeating(*, transient: bool, outcome: Outcome, repeatable: bool) -> b
 
         repeatable: Whether the operation can arrive twice without harm.
     """
-    return transient and (repeatable or outcome is Outcome.NOT_SENT)
+    if not transient:
+        return GaveUp.FINAL
+    return None if repeatable or outcome is Outcome.NOT_SENT else GaveUp.UNSAFE
+
+
+@contextlib.contextmanager
+def no_waiting() -> Iterator[None]:
+    """Make every delay between attempts pass at once; see `carevalidate_async.testing`."""
+    global _waits  # noqa: PLW0603 - a switch for whole test runs, whatever task or thread they use
+    before, _waits = _waits, False
+    try:
+        yield
+    finally:
+        _waits = before
+
+
+def time_to_wait(seconds: float) -> float:
+    """Return *seconds*, or zero under `no_waiting`."""
+    return seconds if _waits else 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -98,27 +185,47 @@ class Clock:
     uniform: Callable[[float, float], float] = random.uniform
 
 
+class Tried(Protocol):
+    """What there is to know of a try's result, to tell what comes next."""
+
+    @property
+    def again(self) -> bool:
+        """Whether it is worth another try."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the vendor gave a clear answer, whichever."""
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether our own clock ended it."""
+
+    @property
+    def asked_delay(self) -> float | None:
+        """Seconds that the vendor asked to wait; None where it did not."""
+
+
+T = TypeVar("T", bound=Tried)
+
+
 async def repeat(
     attempt: Callable[[], Awaitable[T]],
     *,
     policy: RetryPolicy,
-    again: Callable[[T], bool],
-    asked_delay: Callable[[T], float | None],
+    quota: RetryQuota | None,
     before_sleep: Callable[[T, float], None],
     deadline: float | None,
     clock: Clock,
-) -> T:
+) -> tuple[T, GaveUp | None]:
     """
-    Return the first result that is final, or the last one.
+    Return the first result that is final, or the last one and why there was no other.
 
     Args:
         attempt: Makes one try. It returns its failures: what it raises ends the call.
 
         policy: How often and how patiently.
 
-        again: Whether a result is worth another try.
-
-        asked_delay: Seconds that the vendor asked to wait, None where it did not.
+        quota: Pays for the retries; None for as many as the policy allows.
 
         before_sleep: Told of each wait: the result before it, and its seconds.
 
@@ -127,38 +234,92 @@ async def repeat(
         clock: Time and chance.
     """
     first = await attempt()
-    if policy.max_attempts == 1 or not again(first):
-        return first
-    made = [first]
-
-    async def step() -> T:
-        # tenacity's own first try: the one that was made already.
-        return made.pop() if made else await attempt()
-
-    def wait(state: tenacity.RetryCallState) -> float:
-        exponent = min(state.attempt_number - 1, 60)  # 2**60 s is beyond any max_delay
-        own = clock.uniform(0, min(policy.max_delay, policy.base_delay * 2**exponent))
-        asked = asked_delay(_result(state))
-        return own if asked is None else max(own, asked)
-
-    def stop(state: tenacity.RetryCallState) -> bool:
-        # tenacity works the delay out before it asks whether to stop.
-        asked = asked_delay(_result(state))
-        return (
-            state.attempt_number >= policy.max_attempts
-            or (asked is not None and asked > policy.max_retry_after)
-            or (deadline is not None and clock.now() + state.upcoming_sleep >= deadline)
-        )
-
-    def _result(state: tenacity.RetryCallState) -> T:
-        return state.outcome.result()  # type: ignore[union-attr,no-any-return]  # set by then
-
+    if first.settled and quota is not None:
+        quota.give_back(quota.EARNED)
+    if not first.again:
+        return first, None
+    retries = _Retries(attempt, first, policy, quota, deadline, clock)
     retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_result(again),
-        wait=wait,
-        stop=stop,
-        sleep=clock.sleep,
+        retry=tenacity.retry_if_result(lambda result: result.again),
+        wait=retries.wait,
+        stop=retries.stop,
+        sleep=retries.sleep,
         before_sleep=lambda state: before_sleep(_result(state), state.upcoming_sleep),
         retry_error_callback=_result,
     )
-    return await retrying(step)
+    return await retrying(retries.step), retries.gave_up
+
+
+class _Retries(Generic[T]):
+    """The state of one call's retries; each call has its own, as each has its own tenacity."""
+
+    def __init__(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        first: T,
+        policy: RetryPolicy,
+        quota: RetryQuota | None,
+        deadline: float | None,
+        clock: Clock,
+    ) -> None:
+        self._attempt = attempt
+        self._made = [first]
+        self._policy = policy
+        self._quota = quota
+        self._deadline = deadline
+        self._clock = clock
+        self._taken = 0  # tokens for the retry that comes next
+        self.gave_up: GaveUp | None = None
+
+    async def step(self) -> T:
+        """Make a try."""
+        if self._made:
+            return self._made.pop()  # tenacity's own first try: the one that was made already
+        result = await self._attempt()
+        if result.settled:
+            self._give_back()
+        return result
+
+    def wait(self, state: tenacity.RetryCallState) -> float:
+        """Return the seconds before the next try."""
+        own = self._clock.uniform(0, self._policy.longest_delay(state.attempt_number))
+        return own + (_result(state).asked_delay or 0.0)
+
+    def stop(self, state: tenacity.RetryCallState) -> bool:
+        """Tell whether there is no next try; tenacity has worked out the delay by now."""
+        self.gave_up = self._reason(state)
+        return self.gave_up is not None
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; a retry that is cancelled before it began costs nothing."""
+        try:
+            await self._clock.sleep(seconds)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _reason(self, state: tenacity.RetryCallState) -> GaveUp | None:
+        last = _result(state)
+        asked = last.asked_delay
+        now = self._clock.now()
+        if state.attempt_number >= self._policy.max_attempts:
+            return GaveUp.MAX_ATTEMPTS
+        if asked is not None and asked > self._policy.max_retry_after:
+            return GaveUp.RETRY_AFTER
+        if self._deadline is not None and now + state.upcoming_sleep >= self._deadline:
+            return GaveUp.DEADLINE
+        if self._quota is not None:
+            # The last look, since it takes what it finds.
+            taken = self._quota.take(timed_out=last.timed_out)
+            if taken is None:
+                return GaveUp.RETRY_QUOTA
+            self._taken = taken
+        return None
+
+    def _give_back(self) -> None:
+        if self._quota is not None:
+            self._quota.give_back(self._taken)
+
+
+def _result(state: tenacity.RetryCallState) -> Any:  # noqa: ANN401 - the try as it was
+    return state.outcome.result()  # type: ignore[union-attr]  # set by then

@@ -9,8 +9,10 @@ that hold the credential.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as ssl_module
 import warnings
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import attrs
 
+from carevalidate_async._body import BodyError, read_bounded
 from carevalidate_async._wire import NoReply, Reply, Sealed
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
 
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
 E = TypeVar("E", bound=BaseException)
-
-MAX_ANSWER_BYTES = 1024 * 1024
 
 # Our own clocks bound each phase; aiohttp's would count the wait for a free connection as request
 # time, and round what is over five seconds up to a whole one.
@@ -126,6 +127,7 @@ class Transport:
     ) -> None:
         self._home: _Home | None = None
         _check_kinds(session, connector, proxy, ssl)
+        _transports.add(self)
         self._borrowed = session
         self._connector = connector
         self._max_connections = max_connections
@@ -144,6 +146,7 @@ class Transport:
         *,
         attempt_timeout: float,
         deadline: float | None,
+        on_turn: Callable[[], None],
         on_wire: Callable[[], None],
     ) -> Reply | NoReply:
         """
@@ -156,6 +159,8 @@ class Transport:
                 free connection before that is bounded by *deadline* alone.
 
             deadline: Moment on the loop's clock at which all ends; None for no such moment.
+
+            on_turn: Called once a connection may be used: the end of the wait for it.
 
             on_wire: Called before the first byte leaves; from then on it may arrive.
 
@@ -172,6 +177,7 @@ class Transport:
         try:
             if self._closed:
                 raise ClientClosedError("the client was closed while the call waited to be sent")
+            on_turn()
             now = home.loop.time()
             ends = now + attempt_timeout
             if deadline is not None:
@@ -201,6 +207,22 @@ class Transport:
                 stacklevel=2,
             )
 
+    def forget(self) -> None:
+        """
+        Leave the connections to the process that forked this one.
+
+        They are its own, and so is what its event loop polls with: to close them here, if only by a
+        finalizer, would make it deaf on them.
+        """
+        home, self._home = self._home, None
+        if home is not None and home.keeper is not None:
+            connector = home.session.connector
+            home.session.detach()
+            if self._connector is None:
+                # There is no public way to keep its finalizer from closing.
+                connector._closed = True  # type: ignore[union-attr]  # noqa: SLF001
+            _left_to_parent.append(home)
+
     async def _exchange(
         self, session: aiohttp.ClientSession, sealed: Sealed, body: OneShot, ends: float
     ) -> Reply | NoReply:
@@ -215,7 +237,7 @@ class Transport:
                     headers=sealed.headers,
                     allow_redirects=False,
                     raise_for_status=False,
-                    auto_decompress=True,
+                    auto_decompress=False,
                     timeout=_NO_TIMEOUT,
                     proxy=self._proxy,
                     ssl=self._ssl,
@@ -233,7 +255,9 @@ class Transport:
                         for name, value in response.headers.items()
                         if name.lower() != "set-cookie"
                     },
-                    body=await _bounded(response),
+                    body=await read_bounded(
+                        response.content.iter_any(), response.headers.get("Content-Encoding", "")
+                    ),
                 )
         except asyncio.CancelledError as error:
             response = None  # this frame is in the traceback, and its repr shows cookies
@@ -259,6 +283,8 @@ class Transport:
         except TimeoutError as error:
             what = "no answer in time" if body.started else "no connection in time"
             return NoReply(what=what, sent=body.started, timed_out=True, cause=_shown(error))
+        except BodyError as error:
+            return NoReply(what=f"answer lost: {error}", sent=body.started)
         except Exception as error:  # noqa: BLE001 - whatever it was, *sent* stays true
             what = "answer lost" if body.started else "not sent"
             return NoReply(
@@ -331,6 +357,19 @@ class Transport:
         )
 
 
+_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
+_left_to_parent: list[_Home] = []  # where nothing finalizes them
+
+
+def _forget_after_fork() -> None:
+    for transport in list(_transports):
+        transport.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
 def _check_kinds(session: object, connector: object, proxy: object, ssl: object) -> None:
     if not isinstance(session, aiohttp.ClientSession | None):
         raise ConfigurationError("session must be an aiohttp.ClientSession")
@@ -362,16 +401,6 @@ async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
         yield
     finally:
         await session.close()
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            msg = f"answer longer than {MAX_ANSWER_BYTES} bytes"
-            raise aiohttp.ClientPayloadError(msg)
-    return bytes(body)
 
 
 def _shown(error: Exception) -> OSError | None:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import attrs
 
+from carevalidate_async._retry import time_to_wait
 from carevalidate_async.errors import Attempt, CareValidateError, Outcome
 from carevalidate_async.idempotency import new_idempotency_key
 from carevalidate_async.models import ConfirmationReceipt, PaymentConfirmation
@@ -108,7 +109,7 @@ def confirm_payments(
             retryable; each ask is a call with its own retries.
 
         pause: Seconds; the longest wait before the second ask. It doubles with each ask, up to 30
-            seconds; the wait itself is random, and at least what the vendor asks for (up to 120
+            seconds; the wait itself is random, on top of what the vendor asks for (up to 120
             seconds).
 
         rate: Asks begun per second at most, evenly spaced; None for no limit. Retries inside a call
@@ -289,8 +290,9 @@ class _Crew:
         seconds = random.uniform(0, longest)  # noqa: S311 - jitter, no secret
         asked = getattr(error, "retry_after", None)
         if asked is not None:
-            seconds = max(seconds, min(asked, MAX_ASKED_PAUSE))
-        await self._wait(seconds)
+            # On top, so that the workers do not all come back at one moment.
+            seconds += min(asked, MAX_ASKED_PAUSE)
+        await self._wait(time_to_wait(seconds))
         if not self._stop.is_set():
             await self._slot()
         return not self._stop.is_set()

@@ -59,6 +59,31 @@ class Outcome(enum.StrEnum):
     """
 
 
+class GaveUp(enum.StrEnum):
+    """Why a call that failed was not tried again."""
+
+    FINAL = "final"
+    """Another try would end as this one did."""
+
+    UNSAFE = "unsafe"
+    """The request may have arrived, and arriving twice could do it twice."""
+
+    MAX_ATTEMPTS = "max_attempts"
+    """The policy's attempts are used up."""
+
+    RETRY_AFTER = "retry_after"
+    """The vendor asks to be left alone for longer than the policy waits."""
+
+    DEADLINE = "deadline"
+    """The call's time is up, or would be before another try could begin."""
+
+    RETRY_QUOTA = "retry_quota"
+    """The client's calls have failed so often of late that none is tried again for now."""
+
+    CLOSED = "closed"
+    """The client was closed."""
+
+
 @attrs.frozen(kw_only=True)
 class Attempt:
     """
@@ -67,7 +92,7 @@ class Attempt:
     Attributes:
         number: 1 for the first try.
 
-        duration: Seconds from the first step of the try to its last.
+        duration: Seconds from the first step of connecting to the last byte of the answer.
 
         happened: What came of it, in a few words free of secrets and personal data.
 
@@ -76,6 +101,8 @@ class Attempt:
         status: HTTP status of the answer; None when there was none.
 
         delay: Seconds waited before the next try; None when there was no next one.
+
+        queued: Seconds waited for a free connection before; they are not part of *duration*.
     """
 
     number: int
@@ -84,6 +111,7 @@ class Attempt:
     outcome: Outcome
     status: int | None = None
     delay: float | None = None
+    queued: float = 0.0
 
 
 class CareValidateError(Exception):
@@ -100,6 +128,8 @@ class CareValidateError(Exception):
         idempotency_key: The key that the call was sent under; None for operations without one.
 
         attempts: A record of each try, oldest first. Empty when nothing was tried.
+
+        gave_up: Why there was no further try; None when nothing was tried.
     """
 
     # Every parameter has a default: pickle and copy rebuild an exception from its positional
@@ -112,12 +142,14 @@ class CareValidateError(Exception):
         retryable: bool = False,
         idempotency_key: str | None = None,
         attempts: tuple[Attempt, ...] = (),
+        gave_up: GaveUp | None = None,
     ) -> None:
         super().__init__(summary)
         self.outcome = outcome
         self.retryable = retryable
         self.idempotency_key = idempotency_key
         self.attempts = attempts
+        self.gave_up = gave_up
 
     @property
     def summary(self) -> str:
@@ -129,6 +161,8 @@ class CareValidateError(Exception):
         if not self.attempts:
             return summary
         facts = [f"outcome: {self.outcome}", f"attempts: {len(self.attempts)}"]
+        if self.gave_up is not None:
+            facts.append(f"gave up: {self.gave_up}")
         if self.idempotency_key is not None:
             facts.append(f"idempotency key: {self.idempotency_key}")
         return f"{summary} [{', '.join(facts)}]"

@@ -33,14 +33,14 @@ class CallStarted:
 @attrs.frozen(kw_only=True)
 class AttemptEnded:
     """
-    An attempt has ended, well or not.
+    An attempt has ended, well or not, and it is known whether there will be another.
 
     Attributes:
         operation: Name of the operation.
 
         idempotency_key: The key that every attempt carries.
 
-        attempt: Its number, duration, status and outcome; its `delay` is not known yet.
+        attempt: Its number, duration, status and outcome, and the delay before the next.
     """
 
     operation: str

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 from carevalidate_async._call import Call
 from carevalidate_async._config import CallOptions, ClientOptions, Settings, checked_origin
 from carevalidate_async._private import discreetly
+from carevalidate_async._quota import RetryQuota
 from carevalidate_async._transport import Transport
 from carevalidate_async._version import __version__
 from carevalidate_async.errors import ClientClosedError, ConfigurationError, InvalidRequestError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from carevalidate_async._operation import Operation
+    from carevalidate_async._retry import WorstCase
     from carevalidate_async._secret import Secret
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
@@ -27,6 +29,8 @@ _HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
     # Here, so that a given session's own default cannot take its place.
     "Content-Type": "application/json",
+    # Packing a few hundred bytes gains nothing, and what is not packed cannot be a bomb.
+    "Accept-Encoding": "identity",
     "User-Agent": f"carevalidate-async/{__version__} Python/{platform.python_version()}",
 }
 
@@ -44,6 +48,8 @@ class Session:
 
         settings: Timeouts, retries and hooks.
 
+        quota: Pays for all retries; None for as many as the policy allows.
+
         owner: Whether closing this session closes the connections.
     """
 
@@ -54,12 +60,14 @@ class Session:
         secret: Secret,
         transport: Transport,
         settings: Settings,
+        quota: RetryQuota | None = None,
         owner: bool = True,
     ) -> None:
         self._origin = origin
         self._secret = secret
         self._transport = transport
         self._settings = settings
+        self._quota = quota
         self._owner = owner
         self._closed = False
 
@@ -87,6 +95,7 @@ class Session:
             secret=secret,
             transport=_transport(options),
             settings=Settings().changed(**cast("CallOptions", call_options)),
+            quota=_quota(options),
         )
 
     def __repr__(self) -> str:
@@ -103,14 +112,31 @@ class Session:
         """Whether it can run no more calls."""
         return self._closed or self._transport.closed
 
+    @property
+    def quota(self) -> RetryQuota | None:
+        """What pays for retries; None where there is no limit but the policy's."""
+        return self._quota
+
+    def worst_case(self) -> WorstCase:
+        """Return what a call may cost at most."""
+        settings = self._settings
+        return settings.retry.worst_case(
+            attempt_timeout=settings.attempt_timeout, deadline=settings.deadline
+        )
+
     def with_options(self, **changes: Unpack[CallOptions]) -> Session:
-        """Return a session with other options over the same connections; it never closes them."""
+        """
+        Return a session with other options over the same connections; it never closes them.
+
+        Both pay for retries from the same quota.
+        """
         _refuse_unknown(changes, CallOptions)
         return Session(
             origin=self._origin,
             secret=self._secret,
             transport=self._transport,
             settings=self._settings.changed(**changes),
+            quota=self._quota,
             owner=False,
         )
 
@@ -169,6 +195,7 @@ class Session:
             transport=self._transport,
             secret=self._secret,
             settings=self._settings,
+            quota=self._quota,
         )
         return await call.run()
 
@@ -178,6 +205,13 @@ def _refuse_unknown(options: Mapping[str, object], known: type) -> None:
     if unknown:
         msg = f"there is no such option here: {', '.join(unknown)}"
         raise TypeError(msg)
+
+
+def _quota(options: ClientOptions) -> RetryQuota | None:
+    quota: object = options["retry_quota"] if "retry_quota" in options else RetryQuota()
+    if not isinstance(quota, RetryQuota | None):
+        raise ConfigurationError("retry_quota must be a RetryQuota, or None for no limit")
+    return quota
 
 
 def _transport(options: ClientOptions) -> Transport:

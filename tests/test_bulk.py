@@ -231,7 +231,7 @@ class TestAsks:
 
     async def test_the_vendor_can_ask_to_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
-        A pause is at least as long as Retry-After says, up to a bound, and else our own.
+        A pause is as long as Retry-After says, up to a bound, and then our own on top.
         """
         waited: list[float] = []
 
@@ -239,12 +239,12 @@ class TestAsks:
             waited.append(seconds)
 
         monkeypatch.setattr("carevalidate_async.bulk._Crew._wait", wait)
+        monkeypatch.setattr("carevalidate_async.bulk.random.uniform", lambda _, high: high)
         patient = RateLimitError("", outcome=Outcome.REJECTED, retryable=True, retry_after=7.0)
         endless = RateLimitError("", outcome=Outcome.REJECTED, retryable=True, retry_after=1e9)
         await collect(FakeClient(patient, endless, AWAY), [payment(1)], pause=0.5)
 
-        assert [7.0, 120.0] == waited[:2]
-        assert 0 <= waited[2] <= 2.0
+        assert [7.5, 121.0, 2.0] == waited[:3]
 
     async def test_pauses_grow_up_to_a_bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """

@@ -129,9 +129,11 @@ class Says(Transport):
         *,
         attempt_timeout: float,
         deadline: float | None,
+        on_turn: Callable[[], None],
         on_wire: Callable[[], None],
     ) -> Reply | NoReply:
         """Give what there is to give."""
+        on_turn()
         if isinstance(self._got, CareValidateError):
             raise type(self._got)(*self._got.args)
         return self._got

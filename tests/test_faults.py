@@ -228,7 +228,7 @@ class TestManyFaults:
         """Of fifty calls that fail side by side each has its own four attempts."""
         async with (
             Sandbox(faults={Fault.REFUSE: 1}) as sandbox,
-            CONFIRM.client(sandbox.url) as care,
+            CONFIRM.client(sandbox.url, retry_quota=None) as care,
         ):
             told = await asyncio.gather(*(ask(CONFIRM, care) for _ in range(50)))
 

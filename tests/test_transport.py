@@ -12,7 +12,8 @@ from aiohttp.abc import AbstractResolver
 
 from calls import settle
 from carevalidate_async import ClientClosedError, ConfigurationError
-from carevalidate_async._transport import MAX_ANSWER_BYTES, OneShot, Transport, _shown
+from carevalidate_async._body import MAX_ANSWER_BYTES
+from carevalidate_async._transport import OneShot, Transport, _shown
 from carevalidate_async._wire import NoReply, Reply, Sealed
 from raw_server import (
     RawServer,
@@ -71,6 +72,7 @@ async def send(
         sealed,
         attempt_timeout=attempt_timeout,
         deadline=None if deadline is None else now + deadline,
+        on_turn=lambda: None,
         on_wire=lambda: None,
     )
 
