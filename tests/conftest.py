@@ -28,6 +28,20 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how large the fault matrix was that passed."""
+    struck = [
+        number
+        for report in terminalreporter.getreports("passed")
+        for name, number in report.user_properties
+        if name == "faults_struck"
+    ]
+    if struck:
+        terminalreporter.write_line(
+            f"fault matrix: {len(struck)} combinations as stated, {sum(struck)} faults consumed"
+        )
+
+
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     """Both vendors, on loopback, with the key and the token "test"."""

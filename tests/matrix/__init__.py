@@ -1,0 +1,1 @@
+"""The fault matrix: README.md says what it is."""
