@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
 
 MAX_ANSWER_BYTES = 1024 * 1024
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from carevalidate_async._operation import KeyInBody, Operation
-from carevalidate_async._retry import Clock, repeat, time_to_wait, why_not_again
+from carevalidate_async._retry import Clock, repeat, why_not_again
 from carevalidate_async._wire import NoReply, Reply, Sealed
 from carevalidate_async.errors import (
     AnswerLostError,
@@ -119,7 +119,7 @@ class Call(Generic[RequestT, AnswerT]):
         self._asked = 0.0
         self._began: float | None = None
         self._on_wire = False
-        self._clock = Clock(now=asyncio.get_running_loop().time, sleep=_sleep)
+        self._clock = Clock(now=asyncio.get_running_loop().time, sleep=transport.rest)
         self._started = self._clock.now()
         limit = settings.deadline
         self._ends = None if limit is None else self._started + limit
@@ -347,7 +347,3 @@ class Call(Generic[RequestT, AnswerT]):
                 headers=reply.headers,
             ),
         )
-
-
-async def _sleep(seconds: float) -> None:
-    await asyncio.sleep(time_to_wait(seconds))

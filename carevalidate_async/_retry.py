@@ -238,7 +238,14 @@ async def repeat(
         quota.give_back(quota.EARNED)
     if not first.again:
         return first, None
-    retries = _Retries(attempt, first, policy, quota, deadline, clock)
+    retries = _Retries(
+        attempt=attempt,
+        made=[first],
+        policy=policy,
+        quota=quota,
+        deadline=deadline,
+        clock=clock,
+    )
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_result(lambda result: result.again),
         wait=retries.wait,
@@ -250,39 +257,31 @@ async def repeat(
     return await retrying(retries.step), retries.gave_up
 
 
+@attrs.define(kw_only=True)
 class _Retries(Generic[T]):
     """The state of one call's retries; each call has its own, as each has its own tenacity."""
 
-    def __init__(
-        self,
-        attempt: Callable[[], Awaitable[T]],
-        first: T,
-        policy: RetryPolicy,
-        quota: RetryQuota | None,
-        deadline: float | None,
-        clock: Clock,
-    ) -> None:
-        self._attempt = attempt
-        self._made = [first]
-        self._policy = policy
-        self._quota = quota
-        self._deadline = deadline
-        self._clock = clock
-        self._taken = 0  # tokens for the retry that comes next
-        self.gave_up: GaveUp | None = None
+    attempt: Callable[[], Awaitable[T]]
+    made: list[T]
+    policy: RetryPolicy
+    quota: RetryQuota | None
+    deadline: float | None
+    clock: Clock
+    taken: int = 0  # tokens for the retry that comes next
+    gave_up: GaveUp | None = None
 
     async def step(self) -> T:
         """Make a try."""
-        if self._made:
-            return self._made.pop()  # tenacity's own first try: the one that was made already
-        result = await self._attempt()
+        if self.made:
+            return self.made.pop()  # tenacity's own first try: the one that was made already
+        result = await self.attempt()
         if result.settled:
             self._give_back()
         return result
 
     def wait(self, state: tenacity.RetryCallState) -> float:
         """Return the seconds before the next try."""
-        own = self._clock.uniform(0, self._policy.longest_delay(state.attempt_number))
+        own = self.clock.uniform(0, self.policy.longest_delay(state.attempt_number))
         return own + (_result(state).asked_delay or 0.0)
 
     def stop(self, state: tenacity.RetryCallState) -> bool:
@@ -293,7 +292,7 @@ class _Retries(Generic[T]):
     async def sleep(self, seconds: float) -> None:
         """Wait; a retry that is cancelled before it began costs nothing."""
         try:
-            await self._clock.sleep(seconds)
+            await self.clock.sleep(time_to_wait(seconds))
         except BaseException:
             self._give_back()
             raise
@@ -301,24 +300,24 @@ class _Retries(Generic[T]):
     def _reason(self, state: tenacity.RetryCallState) -> GaveUp | None:
         last = _result(state)
         asked = last.asked_delay
-        now = self._clock.now()
-        if state.attempt_number >= self._policy.max_attempts:
+        now = self.clock.now()
+        if state.attempt_number >= self.policy.max_attempts:
             return GaveUp.MAX_ATTEMPTS
-        if asked is not None and asked > self._policy.max_retry_after:
+        if asked is not None and asked > self.policy.max_retry_after:
             return GaveUp.RETRY_AFTER
-        if self._deadline is not None and now + state.upcoming_sleep >= self._deadline:
+        if self.deadline is not None and now + state.upcoming_sleep >= self.deadline:
             return GaveUp.DEADLINE
-        if self._quota is not None:
+        if self.quota is not None:
             # The last look, since it takes what it finds.
-            taken = self._quota.take(timed_out=last.timed_out)
+            taken = self.quota.take(timed_out=last.timed_out)
             if taken is None:
                 return GaveUp.RETRY_QUOTA
-            self._taken = taken
+            self.taken = taken
         return None
 
     def _give_back(self) -> None:
-        if self._quota is not None:
-            self._quota.give_back(self._taken)
+        if self.quota is not None:
+            self.quota.give_back(self.taken)
 
 
 def _result(state: tenacity.RetryCallState) -> Any:  # noqa: ANN401 - the try as it was

@@ -9,29 +9,24 @@ that hold the credential.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl as ssl_module
-import warnings
-import weakref
-from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import attrs
 
 from carevalidate_async._body import BodyError, read_bounded
+from carevalidate_async._pool import NO_TIMEOUT, Pool
 from carevalidate_async._wire import NoReply, Reply, Sealed
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.abc import AbstractStreamWriter
 
 E = TypeVar("E", bound=BaseException)
 
-# Our own clocks bound each phase; aiohttp's would count the wait for a free connection as request
-# time, and round what is over five seconds up to a whole one.
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
 # Not sent, and trying again changes nothing.
 _HOPELESS = (
@@ -87,19 +82,9 @@ class OneShot(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
-@attrs.define(kw_only=True)
-class _Home:
-    """What belongs to one event loop."""
-
-    loop: asyncio.AbstractEventLoop
-    session: aiohttp.ClientSession
-    slots: asyncio.Semaphore
-    keeper: AsyncGenerator[None, None] | None
-
-
 class Transport:
     """
-    Connections to one vendor.
+    The way to one vendor and back.
 
     Args:
         session: A session of the caller, used as it is and never closed.
@@ -125,20 +110,15 @@ class Transport:
         proxy: str | None,
         ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool,
     ) -> None:
-        self._home: _Home | None = None
-        _check_kinds(session, connector, proxy, ssl)
-        _transports.add(self)
-        self._borrowed = session
-        self._connector = connector
-        self._max_connections = max_connections
+        _check_kinds(proxy, ssl)
+        self._pool = Pool(session=session, connector=connector, max_connections=max_connections)
         self._proxy = proxy
         self._ssl = ssl
-        self._closed = False
 
     @property
     def closed(self) -> bool:
         """Whether `aclose` was called."""
-        return self._closed
+        return self._pool.closed
 
     async def send(
         self,
@@ -168,14 +148,14 @@ class Transport:
             ClientClosedError: `aclose` was called.
             ConfigurationError: The caller's session cannot be used here.
         """
-        home = await self._at_home()
+        home = await self._pool.home()
         try:
             async with asyncio.timeout_at(deadline):
                 await home.slots.acquire()
         except TimeoutError:
             return NoReply(what="no free connection in time", sent=False, timed_out=True)
         try:
-            if self._closed:
+            if self._pool.closed:
                 raise ClientClosedError("the client was closed while the call waited to be sent")
             on_turn()
             now = home.loop.time()
@@ -189,39 +169,13 @@ class Transport:
         finally:
             home.slots.release()
 
+    async def rest(self, seconds: float) -> None:
+        """Wait for *seconds*, or until `aclose` is called."""
+        await self._pool.rest(seconds)
+
     async def aclose(self) -> None:
         """Close the connections that are ours; a second call does nothing."""
-        self._closed = True
-        home, self._home = self._home, None
-        if home is not None and home.keeper is not None:
-            await home.keeper.aclose()
-
-    def __del__(self) -> None:
-        home = self._home
-        if home is not None and home.keeper is not None and not home.session.closed:
-            # The keeper, which goes with this object, has the loop close them.
-            warnings.warn(
-                "a CareValidate or Planocore client was not closed: use 'async with' or aclose()",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
-
-    def forget(self) -> None:
-        """
-        Leave the connections to the process that forked this one.
-
-        They are its own, and so is what its event loop polls with: to close them here, if only by a
-        finalizer, would make it deaf on them.
-        """
-        home, self._home = self._home, None
-        if home is not None and home.keeper is not None:
-            connector = home.session.connector
-            home.session.detach()
-            if self._connector is None:
-                # There is no public way to keep its finalizer from closing.
-                connector._closed = True  # type: ignore[union-attr]  # noqa: SLF001
-            _left_to_parent.append(home)
+        await self._pool.aclose()
 
     async def _exchange(
         self, session: aiohttp.ClientSession, sealed: Sealed, body: OneShot, ends: float
@@ -238,7 +192,7 @@ class Transport:
                     allow_redirects=False,
                     raise_for_status=False,
                     auto_decompress=False,
-                    timeout=_NO_TIMEOUT,
+                    timeout=NO_TIMEOUT,
                     proxy=self._proxy,
                     ssl=self._ssl,
                 ) as response,
@@ -296,85 +250,8 @@ class Transport:
         finally:
             body.withdrawn = True
 
-    async def _at_home(self) -> _Home:
-        if self._closed:
-            raise ClientClosedError("the client is closed; make a new one")
-        loop = asyncio.get_running_loop()
-        old = self._home
-        if old is not None and old.loop is loop and not old.session.closed:
-            return old
-        if old is not None and old.loop is not loop:
-            self._check_moving(old)
-        session = self._open(loop)
-        home = _Home(
-            loop=loop,
-            session=session,
-            slots=asyncio.Semaphore(self._max_connections),
-            keeper=_keep(session) if session is not self._borrowed else None,
-        )
-        # In one step with the look at what was there, so that tasks do not open two: neither of
-        # these gives way to another task, before the home is set.
-        if home.keeper is not None:
-            await anext(home.keeper)
-        self._home = home
-        if old is not None and old.keeper is not None:
-            # On a loop that was closed this only forgets the connections; they died with it.
-            await old.keeper.aclose()
-        return home
 
-    def _check_moving(self, home: _Home) -> None:
-        if not home.loop.is_closed():
-            raise ConfigurationError(
-                "the client is in use by another running event loop; make one client per loop"
-            )
-        if self._borrowed is not None or self._connector is not None:
-            raise ConfigurationError(
-                "the session or connector belongs to an event loop that is closed; "
-                "make a new client with a session of this loop"
-            )
-
-    def _open(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
-        given = self._borrowed or self._connector
-        if given is not None:
-            if given.closed:
-                raise ConfigurationError("the given session or connector is closed")
-            # aiohttp has no public way to ask; without its answer it fails later, and less clearly.
-            if getattr(given, "_loop", loop) is not loop:
-                raise ConfigurationError(
-                    "the given session or connector belongs to another event loop; "
-                    "make it in the loop that uses it"
-                )
-        if self._borrowed is not None:
-            return self._borrowed
-        connector = self._connector
-        return aiohttp.ClientSession(
-            loop=loop,
-            # The semaphore bounds the connections: there a wait is known not to have been sent.
-            connector=connector or aiohttp.TCPConnector(limit=0),
-            connector_owner=connector is None,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=_NO_TIMEOUT,
-        )
-
-
-_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
-_left_to_parent: list[_Home] = []  # where nothing finalizes them
-
-
-def _forget_after_fork() -> None:
-    for transport in list(_transports):
-        transport.forget()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_forget_after_fork)
-
-
-def _check_kinds(session: object, connector: object, proxy: object, ssl: object) -> None:
-    if not isinstance(session, aiohttp.ClientSession | None):
-        raise ConfigurationError("session must be an aiohttp.ClientSession")
-    if not isinstance(connector, aiohttp.BaseConnector | None):
-        raise ConfigurationError("connector must be an aiohttp connector")
+def _check_kinds(proxy: object, ssl: object) -> None:
     if not isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
         raise ConfigurationError("ssl must be an ssl.SSLContext, an aiohttp.Fingerprint or a bool")
     if proxy is not None and not _is_http_url(proxy):
@@ -388,19 +265,6 @@ def _is_http_url(url: object) -> bool:
     except ValueError:
         return False
     return parts is not None and parts.scheme in {"http", "https"} and bool(parts.hostname)
-
-
-async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
-    """
-    Hold *session* open until this is closed.
-
-    Event loops close async generators that nobody holds any more, and all of them at their end. So
-    the connections of a client that was forgotten end like those of one that was closed.
-    """
-    try:
-        yield
-    finally:
-        await session.close()
 
 
 def _shown(error: Exception) -> OSError | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -37,6 +38,7 @@ from carevalidate_async import (
     ClientClosedError,
     ConfigurationError,
     ConflictError,
+    GaveUp,
     IdempotencyConflictError,
     InternalServerError,
     Outcome,
@@ -525,6 +527,30 @@ class TestDelays:
         assert [4] == time.slept
         assert NOT_SENT is error.outcome
         assert [4, None] == [attempt.delay for attempt in error.attempts]
+
+
+class TestGaveUp:
+    @pytest.mark.parametrize(
+        ("calling", "names", "reason"),
+        [
+            (CONFIRM, ["400"], GaveUp.FINAL),
+            (CONFIRM, ["lost", "401"], GaveUp.FINAL),
+            (CONFIRM, ["bad tls"], GaveUp.FINAL),
+            (CONFIRM, ["lost"] * 4, GaveUp.MAX_ATTEMPTS),
+            (INTEND, ["lost"], GaveUp.UNSAFE),
+            (INTEND, ["429"], GaveUp.UNSAFE),
+            (INTEND, ["refused"] * 4, GaveUp.MAX_ATTEMPTS),
+            (INTEND, ["400"], GaveUp.FINAL),
+            (PAY_CASE, ["lost", "on record"], GaveUp.FINAL),
+        ],
+    )
+    async def test_reason(self, calling: Calling, names: list[str], reason: GaveUp) -> None:
+        """An error says why there was no further try, and its text says so too."""
+        error = await fails(calling, *names)
+
+        assert reason is error.gave_up
+        assert f"gave up: {reason}" in str(error)
+        assert reason is pickle.loads(pickle.dumps(error)).gave_up  # noqa: S301 - of our own making
 
 
 class TestHooks:

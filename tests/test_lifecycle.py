@@ -17,6 +17,7 @@ from carevalidate_async import (
     CareValidateError,
     ClientClosedError,
     ConfigurationError,
+    GaveUp,
     Outcome,
     RetryPolicy,
 )
@@ -145,9 +146,10 @@ class TestSeveralLoops:
         async with CONFIRM.client(outside.server.url) as client:
             await ask(client)
             transport = client._session._transport
-            assert transport._home is not None
-            assert transport._home.keeper is not None
-            await transport._home.keeper.aclose()
+            home = transport._pool._held.home
+            assert home is not None
+            assert home.keeper is not None
+            await home.keeper.aclose()
             await ask(client)
 
         assert 2 == len(outside.server.requests)
@@ -233,10 +235,12 @@ class TestSeveralLoops:
 
 
 class TestForgotten:
+    @pytest.mark.parametrize("script", [[], [breaks_off(), answers(503)]], ids=["well", "retried"])
     async def test_in_a_running_loop(
-        self, outside: ServerInThread, caplog: pytest.LogCaptureFixture
+        self, outside: ServerInThread, caplog: pytest.LogCaptureFixture, script: list[Step]
     ) -> None:
         """A client that is forgotten gives one warning, which names it; its connections end."""
+        outside.server.script.extend(script)
         client = CONFIRM.client(outside.server.url)
         await ask(client, 3)
         with warnings.catch_warnings(record=True) as caught:
@@ -305,12 +309,16 @@ class TestClose:
                 await task
 
         assert (UNKNOWN, 1) == (caught.value.outcome, len(caught.value.attempts))
+        assert GaveUp.CLOSED is caught.value.gave_up
         assert 1 == len(server.requests)
 
     @pytest.mark.parametrize(("status", "outcome"), [(503, UNKNOWN), (429, NOT_SENT)])
     async def test_between_attempts(self, status: int, outcome: Outcome) -> None:
-        """A call between two attempts is unknown if the first may have landed."""
-        step = answers(status, b"", "Retry-After: 0.3")
+        """
+        A call between two attempts does not wait for its time, and is unknown if the first may have
+        landed.
+        """
+        step = answers(status, b"", "Retry-After: 50")
         retry = RetryPolicy(base_delay=0)
         async with RawServer(step) as server, CONFIRM.client(server.url, retry=retry) as client:
             task = asyncio.create_task(CONFIRM.ask(client))
@@ -321,6 +329,7 @@ class TestClose:
 
         assert outcome is caught.value.outcome
         assert [status, None] == [attempt.status for attempt in caught.value.attempts]
+        assert GaveUp.CLOSED is caught.value.gave_up
         assert caught.value.idempotency_key is not None
         assert 1 == len(server.requests)
 

@@ -24,10 +24,12 @@ from carevalidate_async import (
     CareValidateError,
     ClientClosedError,
     ConfigurationError,
+    GaveUp,
     InvalidRequestError,
     Outcome,
     PaymentConfirmation,
     RetryPolicy,
+    RetryQuota,
 )
 from carevalidate_async._config import CallOptions, ClientOptions, Settings
 from carevalidate_async._secret import Secret
@@ -135,6 +137,8 @@ class TestOpen:
             ({"proxy": "http://:80"}, "proxy must be"),
             ({"proxy": "http://[half"}, "proxy must be"),
             ({"proxy": "ftp://proxy.example"}, "proxy must be"),
+            ({"retry_quota": 500}, "retry_quota must be"),
+            ({"retry_quota": RetryPolicy()}, "retry_quota must be"),
         ],
     )
     def test_wrong_kind(self, options: dict[str, Any], message: str) -> None:
@@ -150,6 +154,45 @@ class TestOpen:
                 own = {name: 1 for name in own if name not in CallOptions.__annotations__}
             for name in own:
                 assert f"    {name}: " in inspect.cleandoc(options.__doc__ or ""), name
+
+
+class TestQuota:
+    def test_each_client_has_its_own(self) -> None:
+        """Clients share no quota unless they are given the same."""
+        first, second = CONFIRM.client(URL), CONFIRM.client(URL)
+
+        assert first.retry_quota is not second.retry_quota
+        assert (500, 500) == (first.retry_quota.capacity, first.retry_quota.tokens)  # type: ignore[union-attr]  # it has one
+
+    async def test_given_to_several(self) -> None:
+        """A quota that is given to two clients pays for the retries of both."""
+        quota = RetryQuota(5)
+        async with (
+            RawServer(*[answers(503)] * 9) as server,
+            CONFIRM.client(server.url, retry_quota=quota) as first,
+            CONFIRM.client(server.url, retry_quota=quota) as second,
+        ):
+            tried = []
+            for client in (first, second):
+                with pytest.raises(CareValidateError) as caught:
+                    await CONFIRM.ask(client)
+                tried.append(len(caught.value.attempts))
+
+        assert [2, 1] == tried
+
+    async def test_none(self) -> None:
+        """Without a quota there are as many retries as the policy allows."""
+        async with (
+            RawServer(*[answers(503)] * 99) as server,
+            CONFIRM.client(server.url, retry_quota=None) as client,
+        ):
+            assert None is client.retry_quota
+            for _ in range(5):
+                with pytest.raises(CareValidateError) as caught:
+                    await CONFIRM.ask(client)
+                assert GaveUp.MAX_ATTEMPTS is caught.value.gave_up
+
+        assert 5 * AT_ONCE.max_attempts == len(server.requests)
 
 
 class TestRun:
@@ -175,6 +218,8 @@ class TestRun:
         head = server.requests[0].head
         assert b"\r\nUser-Agent: carevalidate-async/" in head
         assert b"\r\nAccept: application/json\r\n" in head
+        # What is not packed cannot unpack to more than was sent.
+        assert 1 == head.count(b"\r\nAccept-Encoding: identity\r\n")
         assert 1 == head.count(b"\r\nContent-Type: application/json\r\n")
         assert 1 == head.count(b"\r\ncv-api-key: the-key\r\n")
 
@@ -325,6 +370,25 @@ class TestWithOptions:
 
         with pytest.raises(TypeError, match="max_connections"):
             CONFIRM.client(URL).with_options(**options)
+
+    async def test_shares_the_quota(self) -> None:
+        """Retries of both are paid for by one quota."""
+        async with RawServer(*[answers(503)] * 4) as server, CONFIRM.client(server.url) as client:
+            assert isinstance(client.retry_quota, RetryQuota)
+            other = client.with_options(retry=RetryPolicy(max_attempts=4, base_delay=0))
+            with pytest.raises(CareValidateError):
+                await CONFIRM.ask(other)
+
+            assert client.retry_quota is other.retry_quota
+            assert 500 - 3 * 5 == client.retry_quota.tokens
+
+    def test_worst_case(self) -> None:
+        """A client says what a call of its can cost, by its own options."""
+        client = CONFIRM.client(URL, retry=RetryPolicy())
+
+        assert "at most 4 requests and 120 seconds" == str(client.worst_case())
+        quick = client.with_options(deadline=5, retry=ONCE, attempt_timeout=2)
+        assert "at most 1 request and 2 seconds" == str(quick.worst_case())
 
     async def test_full_pool_is_shared(self) -> None:
         """The bound on connections holds for all that share them."""

@@ -91,8 +91,9 @@ def replied(got: Reply | NoReply) -> Reply:
 
 def free(transport: Transport) -> int:
     """Return how many requests could be sent side by side now."""
-    assert transport._home is not None
-    return transport._home.slots._value
+    home = transport._pool._held.home
+    assert home is not None
+    return home.slots._value
 
 
 class Resolver(AbstractResolver):

@@ -167,6 +167,13 @@ class Vendor:
         for writer in self._writers:
             writer.write(data)
 
+    def next_steps(self, exchange: Exchange) -> Iterable[Step]:
+        """Return what a request meets of which nothing is read yet: the next planned fault."""
+        if not self.planned:
+            return WELL
+        self.consumed += 1
+        return self.planned.popleft()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -182,11 +189,7 @@ class Vendor:
         first = await reader.readexactly(1)
         exchange = Exchange()
         self.exchanges.append(exchange)
-        steps: Iterable[Step] = WELL
-        if self.planned:
-            steps = self.planned.popleft()
-            self.consumed += 1
-        steps = list(steps)
+        steps = list(self.next_steps(exchange))
         until = steps.pop(0)["read"] if steps and "read" in steps[0] else "all"
         if until != "a byte":
             exchange.head = first + await reader.readuntil(b"\r\n\r\n")

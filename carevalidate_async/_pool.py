@@ -1,0 +1,230 @@
+"""
+A client's connections: opened in the event loop that uses them, closed or forgotten with it.
+
+They end with the client (`Pool.aclose`), with their event loop, or with the client's own end when
+nobody closed it. A process that forks leaves them to its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+import weakref
+from collections.abc import AsyncGenerator
+
+import aiohttp
+import attrs
+
+from carevalidate_async.errors import ClientClosedError, ConfigurationError
+
+# Our own clocks bound each phase; aiohttp's would count the wait for a free connection as request
+# time, and round what is over five seconds up to a whole one.
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+@attrs.define(kw_only=True)
+class Home:
+    """
+    What belongs to one event loop.
+
+    Attributes:
+        loop: The event loop.
+
+        session: Opens connections, and keeps them.
+
+        slots: Free connections; a wait for one is known not to have been sent.
+
+        keeper: Holds *session* open; None for a session of the caller's.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    session: aiohttp.ClientSession
+    slots: asyncio.Semaphore
+    keeper: AsyncGenerator[None, None] | None
+
+
+@attrs.define
+class _Held:
+    """What a pool holds, in an object that outlives it by a moment."""
+
+    home: Home | None = None
+
+
+class Pool:
+    """
+    Connections to one vendor.
+
+    Args:
+        session: A session of the caller, used as it is and never closed.
+
+        connector: A connector of the caller, never closed.
+
+        max_connections: Requests on the wire at a time.
+
+    Raises:
+        ConfigurationError: One of them is of the wrong kind; it is named.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession | None,
+        connector: aiohttp.BaseConnector | None,
+        max_connections: int,
+    ) -> None:
+        if not isinstance(session, aiohttp.ClientSession | None):
+            raise ConfigurationError("session must be an aiohttp.ClientSession")
+        if not isinstance(connector, aiohttp.BaseConnector | None):
+            raise ConfigurationError("connector must be an aiohttp connector")
+        self._session = session
+        self._connector = connector
+        self._max_connections = max_connections
+        self._held = _Held()
+        self._resting: set[asyncio.Future[None]] = set()
+        self.closed = False
+        _pools.add(self)
+        # Not __del__: garbage that holds itself would take the connections along, and they would
+        # complain of it one by one. What a finalizer holds is no garbage yet.
+        weakref.finalize(self, _let_go, self._held).atexit = False
+
+    async def home(self) -> Home:
+        """
+        Return what belongs to the running event loop.
+
+        Raises:
+            ClientClosedError: `aclose` was called.
+            ConfigurationError: The caller's session or connector cannot be used here, or another
+                event loop uses this pool.
+        """
+        if self.closed:
+            raise ClientClosedError("the client is closed; make a new one")
+        loop = asyncio.get_running_loop()
+        old = self._held.home
+        if old is not None and old.loop is loop and not old.session.closed:
+            return old
+        if old is not None and old.loop is not loop:
+            self._check_moving(old)
+        session = self._open(loop)
+        home = Home(
+            loop=loop,
+            session=session,
+            slots=asyncio.Semaphore(self._max_connections),
+            keeper=_keep(session) if session is not self._session else None,
+        )
+        # In one step with the look at what was there, so that tasks do not open two: neither of
+        # these gives way to another task, before the home is set.
+        if home.keeper is not None:
+            await anext(home.keeper)
+        self._held.home = home
+        if old is not None and old.keeper is not None:
+            # On a loop that was closed this only forgets the connections; they died with it.
+            await old.keeper.aclose()
+        return home
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for *seconds*, or until `aclose` is called."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._resting.add(waiter)
+        try:
+            await asyncio.wait([waiter], timeout=seconds)
+        finally:
+            self._resting.discard(waiter)
+
+    async def aclose(self) -> None:
+        """Close the connections that are ours; a second call does nothing."""
+        self.closed = True
+        for waiter in self._resting:
+            if not waiter.done() and not waiter.get_loop().is_closed():
+                waiter.set_result(None)
+        home, self._held.home = self._held.home, None
+        if home is not None and home.keeper is not None:
+            await home.keeper.aclose()
+
+    def leave_to_parent(self) -> None:
+        """
+        Forget the connections of the process that forked this one.
+
+        They are its own, and so is what its event loop polls with: to close them here, if only by a
+        finalizer, would make it deaf on them.
+        """
+        home, self._held.home = self._held.home, None
+        if home is not None and home.keeper is not None:
+            connector = home.session.connector
+            home.session.detach()
+            if self._connector is None:
+                # There is no public way to keep its finalizer from closing.
+                connector._closed = True  # type: ignore[union-attr]  # noqa: SLF001
+            _left_to_parent.append(home)
+
+    def _check_moving(self, home: Home) -> None:
+        if not home.loop.is_closed():
+            raise ConfigurationError(
+                "the client is in use by another running event loop; make one client per loop"
+            )
+        if self._session is not None or self._connector is not None:
+            raise ConfigurationError(
+                "the session or connector belongs to an event loop that is closed; "
+                "make a new client with a session of this loop"
+            )
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+        given = self._session or self._connector
+        if given is not None:
+            if given.closed:
+                raise ConfigurationError("the given session or connector is closed")
+            # aiohttp has no public way to ask; without its answer it fails later, and less clearly.
+            if getattr(given, "_loop", loop) is not loop:
+                raise ConfigurationError(
+                    "the given session or connector belongs to another event loop; "
+                    "make it in the loop that uses it"
+                )
+        if self._session is not None:
+            return self._session
+        connector = self._connector
+        return aiohttp.ClientSession(
+            loop=loop,
+            # The semaphore bounds the connections.
+            connector=connector or aiohttp.TCPConnector(limit=0),
+            connector_owner=connector is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=NO_TIMEOUT,
+        )
+
+
+async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    """
+    Hold *session* open until this is closed.
+
+    Event loops close async generators that nobody holds any more, and all of them at their end. So
+    the connections of a client that was forgotten end like those of one that was closed.
+    """
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+def _let_go(held: _Held) -> None:
+    """Let the event loop close what a pool held that was forgotten."""
+    home, held.home = held.home, None
+    if home is not None and home.keeper is not None and not home.session.closed:
+        # The keeper, whom nobody holds any more after this, has the loop close them.
+        warnings.warn(
+            "a CareValidate or Planocore client was not closed: use 'async with' or aclose()",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+_left_to_parent: list[Home] = []  # where nothing finalizes them
+
+
+def _leave_all_to_parent() -> None:
+    for pool in list(_pools):
+        pool.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
