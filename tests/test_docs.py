@@ -25,14 +25,17 @@ from carevalidate_async import (
     CareValidateError,
     ClientClosedError,
     ConfigurationError,
+    GaveUp,
     Outcome,
     PaymentConfirmation,
     RetryPolicy,
+    RetryQuota,
     cli,
     errors,
     sandbox,
 )
 from carevalidate_async._alarm import UNREACHABLE_STREAK
+from carevalidate_async._body import MAX_ANSWER_BYTES
 from carevalidate_async._config import Settings
 from carevalidate_async._counts import Counts, Summary
 from carevalidate_async._fields import ERROR_COLUMNS, REQUIRED, SPELLED
@@ -51,6 +54,8 @@ from carevalidate_async.planocore import DIALECT as PLANOCORE
 from carevalidate_async.planocore import OPERATIONS as PLANOCORE_OPERATIONS
 from carevalidate_async.session import Session
 from cli_support import running_sandbox
+from matrix.table import fill, stated
+from matrix.table import table as table_of_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -360,6 +365,44 @@ class TestOperations:
 
         assert list(wanted) == list(rows)
         assert wanted == {name: cells[-1] for name, cells in rows.items()}
+
+
+class TestGuarantees:
+    def test_matrix(self) -> None:
+        """The published results are those that the scenarios state, and the tests see."""
+        page = PAGES["docs/guarantees.md"]
+
+        assert page == fill(page, table_of_results(stated()))
+
+    def test_size_of_the_matrix(self) -> None:
+        """The number of combinations in the changelog is theirs."""
+        assert f"matrix of {len(stated()):,}" in " ".join(PAGES["CHANGELOG.md"].split())
+
+    def test_why_a_call_gave_up(self) -> None:
+        """Each reason stands in the table of errors.md."""
+        assert [f"`{reason.name}`" for reason in GaveUp] == list(
+            table("docs/errors.md", "`gave_up`")
+        )
+
+    def test_numbers(self) -> None:
+        """The bounds are those of the code."""
+        page = PAGES["docs/guarantees.md"]
+        policy, settings = RetryPolicy(), Settings()
+        for claim in (
+            f"`max_attempts`, {policy.max_attempts} |",
+            f"`attempt_timeout`, {settings.attempt_timeout:g} s |",
+            f"`deadline`, {settings.deadline:g} s |",
+            "random up to " + ", ".join(f"{policy.longest_delay(n):g} s" for n in (1, 2, 3)),
+            f"`max_delay`, {policy.max_delay:g} s)",
+            f"up to {policy.max_retry_after:g} s (`max_retry_after`)",
+            f"{MAX_ANSWER_BYTES // 2**20} MiB, packed and unpacked",
+            f"| capacity, and the start | {RetryQuota().capacity} |",
+            f"| a retry | takes {RetryQuota.COST} |",
+            f"| a retry after a timeout | takes {RetryQuota.TIMEOUT_COST} |",
+            f"brings {RetryQuota.EARNED} |",
+            f"at most {RetryQuota().capacity // RetryQuota.COST} requests more",
+        ):
+            assert claim in page
 
 
 class TestRanks:
