@@ -252,14 +252,15 @@ class Call(Generic[RequestT, AnswerT]):
     def _final(self, result: AnswerT | CareValidateError) -> GaveUp | None:
         if not isinstance(result, CareValidateError):
             return None
-        if self._transport.closed:
-            # To wait for a try that cannot be made would only keep the truth back.
-            return GaveUp.CLOSED
-        return why_not_again(
+        reason = why_not_again(
             transient=result.retryable,
             outcome=result.outcome,
             repeatable=self._operation.idempotency.repeatable,
         )
+        if self._transport.closed and (reason is None or isinstance(result, ClientClosedError)):
+            # To wait for a try that cannot be made would only keep the truth back.
+            return GaveUp.CLOSED
+        return reason
 
     def _noted_attempt(self, happened: str, outcome: Outcome, status: int | None) -> Attempt:
         now = self._clock.now()

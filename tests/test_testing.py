@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-import carevalidate_async
 from calls import CONFIRM, PAYMENT
 from carevalidate_async import CareValidateError, GaveUp, Outcome, RetryPolicy
 from carevalidate_async.bulk import confirm_payments
@@ -56,7 +55,3 @@ class TestNoWaiting:
 
         assert [Outcome.UNKNOWN] * 3 == [row.outcome for row in rows]
         assert 15 == len(server.requests)
-
-    def test_is_not_loaded_by_the_package(self) -> None:
-        """Nobody has it who does not import it."""
-        assert "no_waiting" not in carevalidate_async.__all__
