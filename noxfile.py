@@ -50,10 +50,11 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def lint(session: nox.Session) -> None:
-    """Style, format and layers."""
+    """Style, format, layers and what is known to be insecure."""
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", "--no-logo", "--no-cache")
+    session.run("bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", PACKAGE)
 
 
 @nox.session(python=False)
@@ -77,6 +78,21 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(python=False)
+def mutants(session: nox.Session) -> None:
+    """Whether a test fails for each small mistake in what tests/mutation/mutants.toml names."""
+    session.run("python", "-m", "mutation.mutants", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known holes in what is pinned; asks a public service, so .ci/run leaves it out."""
+    session.install("pip-audit>=2.10")
+    for name in ("run", "dev"):
+        # Strict: what the service does not know would count as free of holes.
+        session.run("pip-audit", "--strict", "--disable-pip", "-r", f"constraints/{name}.txt")
+
+
+@nox.session(python=False)
 def lock(session: nox.Session) -> None:
     """Pin everything anew, hashed, for every supported Python and platform."""
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +100,7 @@ def lock(session: nox.Session) -> None:
         session.run(*PINNING, "--resolution", "lowest-direct", "--output-file", bounds, silent=True)
         dev = "constraints/dev.txt"
         for name, groups, limits in (
-            ("dev", ("build", "test", "lint"), ()),
+            ("dev", ("build", "test", "lint", "mutation"), ()),
             ("test", ("build", "test"), ("--constraint", dev)),
             ("run", ("build",), ("--constraint", dev)),
             ("lowest", ("build", "test"), ("--constraint", bounds)),

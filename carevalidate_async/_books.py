@@ -225,7 +225,9 @@ class Books:
         self._tell(row.line, f"{_title(name)}: {'; '.join(map(str, problems))}")
         if self._rejects is not None:
             # The vendor's own words may be personal; the rejects file is as private as the rows.
-            shown = problems if said is None else [Problem("", said[:_LONGEST_REASON])]
+            # Never first in its cell, where a spreadsheet would take "=" for a formula.
+            words = None if said is None else f"the vendor said: {said[:_LONGEST_REASON]}"
+            shown = problems if words is None else [Problem("", words)]
             self._rejects.write(row, shown, key)
 
     async def _leave(self, items: Sequence[Planned], state: State) -> None:

@@ -114,13 +114,20 @@ class Settings:
         return attrs.evolve(self, **changes)
 
 
-def checked_origin(url: str, *, allow_insecure: bool) -> str:
+def checked_origin(url: str, *, allow_insecure: bool, proxy: str | None = None) -> str:
     """
     Return *url* without a slash at its end, once it is safe to send a credential there.
 
+    Args:
+        url: As it was given.
+
+        allow_insecure: Whether plain http may go to another host than this one.
+
+        proxy: The way there; it reads whatever is sent as plain http.
+
     Raises:
         ConfigurationError: Not an absolute http(s) URL, with a user, a query or a fragment, or
-            plain http to another host than this one.
+            plain http to, or by way of, another host than this one.
     """
     given: object = url
     if not isinstance(given, str):
@@ -140,6 +147,11 @@ def checked_origin(url: str, *, allow_insecure: bool) -> str:
         raise ConfigurationError(
             "base_url is plain http:// to another host, where the credential could be read; "
             "use https://, or allow_insecure=True"
+        )
+    if parts.scheme == "http" and not allow_insecure and not _stays_here(proxy):
+        raise ConfigurationError(
+            "base_url is plain http:// by way of a proxy on another host, where the credential "
+            "could be read; leave out the proxy, or use allow_insecure=True"
         )
     return url.rstrip("/")
 
@@ -168,6 +180,16 @@ def _problem(secret: Secret) -> str | None:
     if not value.isascii() or not value.isprintable() or " " in value:
         return "holds blanks or characters that cannot stand in a header"
     return None
+
+
+def _stays_here(proxy: object) -> bool:
+    try:
+        parts = urlsplit(proxy) if isinstance(proxy, str) else None
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        return True  # none, or none that the transport would take
+    return _is_loopback(parts.hostname)
 
 
 def _is_loopback(host: str) -> bool:

@@ -28,6 +28,7 @@ from carevalidate_async._wire import Reply, Sealed
 from carevalidate_async.errors import (
     APIStatusError,
     CareValidateError,
+    InvalidRequestError,
     Outcome,
     ResponseDecodeError,
 )
@@ -70,6 +71,9 @@ class OnceOnly:
     """Each arrival does something new: only a request that surely did not arrive is repeated."""
 
     repeatable = False
+
+
+_SHORTEST_CREDENTIAL = 8  # characters; a shorter text is in an answer by chance
 
 
 def as_it_is(fields: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +149,7 @@ class Operation(Generic[RequestT, AnswerT]):
             fields: Fields of the body beside the model's.
 
         Raises:
-            InvalidRequestError: The idempotency key is unusable.
+            InvalidRequestError: The idempotency key, or a parameter of the path, is unusable.
         """
         body = {**fields, **self.shape(self.dialect.codec.dump(request))}
         key = None
@@ -159,7 +163,7 @@ class Operation(Generic[RequestT, AnswerT]):
                 body[name] = secret.reveal()
         return Sealed(
             method=self.method,
-            url=origin + self.path.format_map({k: quote(v, safe="") for k, v in path.items()}),
+            url=origin + self.path.format_map({k: _segment(k, v) for k, v in path.items()}),
             headers=headers,
             body=encode(body),
             idempotency_key=key,
@@ -230,14 +234,31 @@ class Operation(Generic[RequestT, AnswerT]):
         words = f"{no.code}: {told}" if no.code else told
         # Only the vendor's words are blanked: a description "payment" must not hide ours.
         summary = f"{self.name}: HTTP {reply.status}{' ' if no.code else ': '}"
+        # A code goes into journals; one that nobody documents may be a text of the request's.
+        known = no.code is None or no.code in self.dialect.refusals
+        code = no.code if known or blank_out(str(no.code), private) == no.code else None
         return refusal.error(
             summary + blank_out(words, private),
             status=reply.status,
-            code=no.code,
-            message=no.message,
+            code=code,
+            message=_without(private[-1], no.message),
             body=no.body,
             request_id=reply.request_id,
             retry_after=reply.retry_after(now),
             outcome=refusal.outcome,
             retryable=refusal.transient,
         )
+
+
+def _segment(name: str, value: str) -> str:
+    """Return *value* as one segment of a path; refuse one that would lead elsewhere."""
+    if value in {"", ".", ".."}:
+        raise InvalidRequestError(name, "cannot stand in a path")
+    return quote(value, safe="")
+
+
+def _without(credential: str, message: str | None) -> str | None:
+    """Return *message*, should it repeat the *credential*, without: it is for people to read."""
+    if message is None or len(credential) < _SHORTEST_CREDENTIAL:
+        return message
+    return message.replace(credential, "[hidden]")

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+# What moves a terminal's cursor or writes its title; lines and columns stay.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -26,15 +29,20 @@ def say(text: str, stream: TextIO | None) -> bool:
         return False
     try:
         try:
-            click.echo(text, file=stream)
+            click.echo(harmless(text), file=stream)
         except UnicodeEncodeError:
-            click.echo(text.encode("ascii", "backslashreplace"), file=stream)
+            click.echo(harmless(text).encode("ascii", "backslashreplace"), file=stream)
     except OSError as error:
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
             say(f"Error: standard output cannot be written: {error.strerror}", sys.stderr)
         mute(stream)
         return False
     return True
+
+
+def harmless(text: str) -> str:
+    """Return *text* from elsewhere without what a terminal would carry out."""
+    return _CONTROLS.sub("?", text)
 
 
 def mute(stream: TextIO) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO, cast
 
-from carevalidate_async._output import mute, say
+from carevalidate_async._output import harmless, mute, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,6 +157,7 @@ class Live:
     def say(self, text: str) -> None:
         """Write a line above the bar."""
         with contextlib.suppress(OSError):
+            text = harmless(text)
             self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -49,7 +49,8 @@ class Rejects:
             newline="",  # csv ends its lines itself, and JSON Lines end in \n on every system
         )
         if stat.S_ISREG(os.fstat(handle).st_mode):  # a device is everybody's
-            os.chmod(path, 0o600)  # it may have been there with other rights
+            # It may have been there with other rights. Not by its name, which may be another's now.
+            os.chmod(handle if os.chmod in os.supports_fd else path, 0o600)
         self._path = path
         self._writer = csv.writer(self._file, lineterminator="\n")
         # A lone carriage return would end the row for its reader, and is not quoted by itself.

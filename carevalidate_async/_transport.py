@@ -260,11 +260,15 @@ def _check_kinds(proxy: object, ssl: object) -> None:
 
 
 def _is_http_url(url: object) -> bool:
+    # Neither may drop what the other sees: urlsplit passes over the ends of lines.
+    if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url:
+        return False
     try:
-        parts = urlsplit(url) if isinstance(url, str) else None
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    return parts is not None and parts.scheme in {"http", "https"} and bool(parts.hostname)
+    return parts.scheme in {"http", "https"} and bool(host)
 
 
 def _shown(error: Exception) -> OSError | None:

@@ -79,7 +79,8 @@ class Voice:
     def ignored(self, reader: RowReader) -> None:
         """Say which columns were ignored."""
         if reader.ignored:
-            self.note(f"Ignored, since no field is called so: {', '.join(reader.ignored)}")
+            names = ", ".join(" ".join(name.split()) for name in reader.ignored)  # on one line
+            self.note(f"Ignored, since no field is called so: {names}")
 
     def end(self) -> None:
         """Say how many rows were not named."""

@@ -90,8 +90,10 @@ class Session:
         """
         _refuse_unknown(options, ClientOptions)
         call_options = {k: v for k, v in options.items() if k in CallOptions.__annotations__}
+        proxy = options.get("proxy")
+        insecure = options.get("allow_insecure", False)
         return cls(
-            origin=checked_origin(origin, allow_insecure=options.get("allow_insecure", False)),
+            origin=checked_origin(origin, allow_insecure=insecure, proxy=proxy),
             secret=secret,
             transport=_transport(options),
             settings=Settings().changed(**cast("CallOptions", call_options)),

@@ -332,7 +332,8 @@ class TestPages:
             for name in names.split()
         }
 
-        assert {"docs", "lint", "lock", "lowest", "tests", "types"} == named & known
+        sessions = {"audit", "docs", "lint", "lock", "lowest", "mutants", "tests", "types"}
+        assert sessions == named & known
         assert set() == named - known
 
     def test_every_guide_is_linked(self) -> None:

@@ -202,7 +202,7 @@ class TestCounts:
         lines = bench.rejects.read_text().splitlines()
 
         assert ["2", "6", "7"] == sorted(line.partition(",")[0] for line in lines[1:])
-        assert any(line.startswith("2,,said,case-1,1.50,") for line in lines)
+        assert any(line.startswith("2,,the vendor said: said,case-1,1.50,") for line in lines)
 
     def test_the_exit_status_says_it_all(self) -> None:
         """
