@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -29,16 +30,21 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how large the fault matrix was that passed."""
-    struck = [
-        number
-        for report in terminalreporter.getreports("passed")
-        for name, number in report.user_properties
-        if name == "faults_struck"
-    ]
-    if struck:
+    """Say how large the fault matrix and the storm were that passed."""
+    sums: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        for name, number in report.user_properties:
+            sums[name] += number
+            sums["combinations"] += name == "faults_struck"
+    if sums["combinations"]:
         terminalreporter.write_line(
-            f"fault matrix: {len(struck)} combinations as stated, {sum(struck)} faults consumed"
+            "fault matrix: {combinations} combinations as stated, {faults_struck} faults "
+            "consumed".format_map(sums)
+        )
+    if sums["calls"]:
+        terminalreporter.write_line(
+            "random faults: {calls} calls told the truth, {faults_met} faults met, {cancelled} "
+            "calls cancelled".format_map(sums)
         )
 
 
