@@ -146,12 +146,23 @@ class TestMoneyIn:
         assert amount == str(payment.amount)
         assert amount == str(CAMEL.load(CasePayment, narrow).amount)
 
-    @pytest.mark.parametrize("value", ["100", True, None, [], {}, Decimal("NaN"), 1.5])
-    def test_only_numbers(self, value: object) -> None:
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            ("100", "str"),
+            (True, "bool"),
+            (None, "NoneType"),
+            ([], "list"),
+            ({}, "dict"),
+            (Decimal("NaN"), "Decimal"),
+            (1.5, "float"),
+        ],
+    )
+    def test_only_numbers(self, value: object, kind: str) -> None:
         """
         What is no number is no amount, a text of digits and a float of ours included.
         """
-        with pytest.raises(WireError, match=r"must be a number, not .* @ \$\.amount"):
+        with pytest.raises(WireError, match=rf"^must be a number, not {kind} @ \$\.amount"):
             CAMEL.load(CasePayment, CASE_PAYMENT | {"amount": value})
 
 
@@ -407,7 +418,7 @@ class TestLoad:
         """
         What is no timestamp is refused.
         """
-        with pytest.raises(WireError, match=r"must be an ISO 8601 .* @ \$\.created_at"):
+        with pytest.raises(WireError, match=r"^must be an ISO 8601 timestamp @ \$\.created_at"):
             CAMEL.load(CasePayment, CASE_PAYMENT | {"createdAt": value})
 
     @pytest.mark.parametrize("value", [1, True, None, 1.5, [], {}])
@@ -416,7 +427,7 @@ class TestLoad:
         """
         Nothing but text is text.
         """
-        with pytest.raises(WireError, match="must be str, not "):
+        with pytest.raises(WireError, match=f"^must be str, not {type(value).__name__} @ "):
             CAMEL.load(CasePayment, CASE_PAYMENT | {field: value})
 
     @pytest.mark.parametrize("value", ["42", True, Decimal(42), None])
@@ -435,11 +446,19 @@ class TestLoad:
         """
         A missing field is named.
         """
-        with pytest.raises(WireError, match="is missing") as caught:
+        with pytest.raises(WireError, match=f"(^|; )is missing @ .*{missing}") as caught:
             CAMEL.load(kind, {"canary": "canary"})
 
-        assert missing in str(caught.value)
         assert "canary" not in str(caught.value)
+
+    def test_no_object(self) -> None:
+        """
+        What goes wrong in a way that nobody foresaw is told without the words of it.
+        """
+        with pytest.raises(WireError) as caught:
+            CAMEL.load(UserPaymentUpdated, ["canary"])  # type: ignore[arg-type]  # on purpose
+
+        assert "is not as documented @ $.code" == str(caught.value)
 
     def test_every_flaw(self) -> None:
         """
@@ -450,6 +469,7 @@ class TestLoad:
 
         flaws = str(caught.value).split("; ")
         assert 3 == len(flaws)
+        assert all(flaw.startswith(("is missing @ ", "must be ")) for flaw in flaws)
         assert ["payment", "amount", "created"] == [
             word for word in ("payment", "amount", "created", "status") if word in str(flaws)
         ]

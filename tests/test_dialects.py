@@ -5,6 +5,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from carevalidate_async import carevalidate, planocore
 from carevalidate_async._dialect import (
     BodySecret,
+    Dialect,
     HeaderSecret,
     No,
+    Refusal,
     Unreadable,
     Yes,
     blank_out,
@@ -62,6 +65,7 @@ BY_STATUS = [
     (302, APIStatusError, UNKNOWN, False),
     (303, APIStatusError, UNKNOWN, False),
     (304, APIStatusError, UNKNOWN, False),
+    (399, APIStatusError, UNKNOWN, False),
     (307, APIStatusError, UNKNOWN, False),
     (308, APIStatusError, UNKNOWN, False),
     (400, BadRequestError, REJECTED, False),
@@ -75,6 +79,7 @@ BY_STATUS = [
     (413, APIStatusError, REJECTED, False),
     (422, UnprocessableEntityError, REJECTED, False),
     (429, RateLimitError, REJECTED, True),
+    (499, APIStatusError, REJECTED, False),
     (500, InternalServerError, UNKNOWN, True),
     (501, InternalServerError, UNKNOWN, False),
     (502, InternalServerError, UNKNOWN, True),
@@ -167,6 +172,7 @@ class TestShapes:
             ({"message": "same", "error": "same"}, "same"),
             ({"message": ["a", "b"], "error": "e"}, "e"),
             ({"message": {"a": 1}}, None),
+            ({"message": "", "error": "e"}, "e"),
             ({"message": ""}, None),
             ({"message": None}, None),
         ],
@@ -180,7 +186,7 @@ class TestShapes:
 
         assert message == found.message
         assert body == found.body
-        assert (message or "no message") in str(found)
+        assert str(found).endswith(f": {message or 'no message'}")
 
     @pytest.mark.parametrize(
         ("body", "headers", "shape"),
@@ -189,6 +195,7 @@ class TestShapes:
             (b"<!DOCTYPE html><p>canary", {}, "an HTML page of 24 bytes"),
             (b" <HTML>canary", {}, "an HTML page of 13 bytes"),
             (b"canary", {"content_type": "Text/HTML; charset=x"}, "an HTML page of 6 bytes"),
+            (b"canary", {"content_type": "text/html"}, "an HTML page of 6 bytes"),
             (b"canary", {}, "6 bytes that are no JSON object"),
             (b'["canary"]', {}, "10 bytes that are no JSON object"),
         ],
@@ -299,6 +306,14 @@ class TestTwoHundred:
             ({"success": False, "status": "0500"}, APIStatusError, REJECTED),
             ({"success": False, "status": 10**30}, APIStatusError, REJECTED),
             ({"success": False, "status": True}, APIStatusError, REJECTED),
+            ({"success": False, "status": 99}, APIStatusError, REJECTED),
+            ({"success": False, "status": 100}, APIStatusError, UNKNOWN),
+            ({"success": False, "status": 999}, APIStatusError, UNKNOWN),
+            ({"success": False, "status": 1000}, APIStatusError, REJECTED),
+            ({"success": False, "status": "099"}, APIStatusError, REJECTED),
+            ({"success": False, "status": "100"}, APIStatusError, UNKNOWN),
+            ({"success": False, "status": "999"}, APIStatusError, UNKNOWN),
+            ({"success": False, "status": "1000"}, APIStatusError, REJECTED),
         ],
     )
     def test_no(self, body: dict[str, Any], kind: type[APIStatusError], outcome: Outcome) -> None:
@@ -396,6 +411,8 @@ class TestIdempotencyConflict:
             ("jane@example.com", "[email]"),
             ("USER MISSING", "USER MISSING"),
             ("5551234567", "[phone]"),
+            ("1234567", "[phone]"),
+            ("-A", "-A"),
             ("A" * 65, "A" * 65),
         ],
     )
@@ -408,7 +425,13 @@ class TestIdempotencyConflict:
         assert found.code is None
         assert f"confirm_payment: HTTP 400: {shown}" == str(found)
 
-    @pytest.mark.parametrize("code", ["4001", "2FA_REQUIRED", "PAYMENT:DECLINED", "E/12", "_X"])
+    @pytest.mark.parametrize(
+        "code",
+        [
+            *("4001", "0", "9", "999999", "2FA_REQUIRED", "0_A", "9_A", "PAYMENT:DECLINED"),
+            *("E/12", "E09", "E9", "_X", "A", "A" * 64),
+        ],
+    )
     def test_a_code_is_any_word(self, code: str) -> None:
         """
         Digits, and what vendors part words with, are as good; blanks around a code are no part.
@@ -503,15 +526,40 @@ class TestJudge:
         assert "canary" not in repr(judge(carevalidate.DIALECT, no))
         assert "canary" not in repr(judge(carevalidate.DIALECT, yes))
 
-    def test_says_why(self) -> None:
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            (b"", "its body is empty"),
+            (b"{", "its body is not JSON"),
+            (b"[1]", "its body is JSON, but no object"),
+            (b"{}", "it does not say whether the request succeeded"),
+        ],
+    )
+    def test_says_why(self, body: bytes, reason: str) -> None:
         """
         What cannot be read comes with the reason.
         """
-        reply = Reply(status=200, headers={}, body=b"[1]")
+        reply = Reply(status=200, headers={}, body=body)
 
-        assert Unreadable(reason="its body is JSON, but no object") == judge(
-            planocore.DIALECT, reply
-        )
+        assert Unreadable(reason=reason) == judge(planocore.DIALECT, reply)
+
+    @pytest.mark.parametrize(("only_with", "fits"), [(None, True), (400, True), (409, False)])
+    def test_meaning_may_depend_on_a_status(self, only_with: int | None, fits: bool) -> None:
+        """
+        A code that means something with one status only means it with no other.
+        """
+        meant = Refusal(error=ConflictError, outcome=RECORDED, only_with=only_with)
+
+        assert fits is meant.fits(400, 500)
+        assert fits is meant.fits(500, 400)
+
+    @pytest.mark.parametrize("kind", [Dialect, No, Refusal, Unreadable, Yes])
+    def test_facts_have_names(self, kind: Any) -> None:
+        """
+        Two facts of one kind cannot change places: each is given by its name.
+        """
+        with pytest.raises(TypeError, match="positional"):
+            kind(*attrs.fields(kind))
 
     def test_where_secrets_go(self) -> None:
         """
@@ -533,6 +581,9 @@ class TestBlankOut:
             ("call +1404567890 now", "call [phone] now"),
             ("call (404) 456-7890", "call ([phone]"),
             ("call 404.456.7890!", "call [phone]!"),
+            ("call 404 5678", "call [phone]"),
+            ("case 404 567", "case 404 567"),
+            ("404 - 5678", "404 - 5678"),
             ("HTTP 409 at 12:30", "HTTP 409 at 12:30"),
             ("a @ b", "a @ b"),
             ("line\r\nFAKE LOG\x1b[31m\x00", "line FAKE LOG [31m"),
@@ -553,6 +604,7 @@ class TestBlankOut:
             ("John  Doe is unknown", ("John Doe",), "[hidden] is unknown"),
             ("1 Main St Apt 2", ("1 Main St\nApt 2",), "[hidden]"),
             ("Johnson, John", ("John", "Johnson"), "[hidden], [hidden]"),
+            ("Anna Zoe Lee", ("Zoe", "Anna Zoe Lee"), "[hidden]"),
             ("a.c abc", ("a.c",), "[hidden] abc"),
             ("ΔΔΣΛ ΔΔΣ", ("ΔΔΣ",), "[hidden]Λ [hidden]"),
             ("No such setupintent: 'seti_1'", ("seti_1",), "No such setupintent: '[hidden]'"),

@@ -23,6 +23,7 @@ from carevalidate_async.errors import (
     ClientRequiredError,
     ConfigurationError,
     ConflictError,
+    GaveUp,
     IdempotencyConflictError,
     InternalServerError,
     InvalidRequestError,
@@ -68,6 +69,7 @@ FACTS: dict[str, Any] = {
     "retryable": True,
     "idempotency_key": "key-1",
     "attempts": ATTEMPTS,
+    "gave_up": GaveUp.MAX_ATTEMPTS,
 }
 ANSWER: dict[str, Any] = {
     "status": 401,
@@ -180,6 +182,17 @@ class TestOutcome:
         assert "unknown" == f"{Outcome.UNKNOWN}"
 
 
+class TestGaveUp:
+    def test_names(self) -> None:
+        """
+        Each reason for no further try is the text of its name in lower case, for logs to count.
+        """
+        assert [
+            *("final", "unsafe", "max_attempts", "retry_after", "deadline"),
+            *("retry_quota", "closed"),
+        ] == list(GaveUp)
+
+
 class TestAttempt:
     def test_cannot_be_changed(self) -> None:
         """
@@ -188,6 +201,13 @@ class TestAttempt:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             ATTEMPTS[0].number = 2  # type: ignore[misc]  # it is frozen
 
+    def test_facts_have_names(self) -> None:
+        """
+        Two numbers of an attempt cannot change places: each is given by its name.
+        """
+        with pytest.raises(TypeError, match="positional"):
+            Attempt(1, 0.5, "ok", Outcome.RECORDED)  # type: ignore[call-arg]  # on purpose
+
     def test_last_has_no_delay(self) -> None:
         """
         An attempt that got no answer and no successor has neither a status nor a delay.
@@ -195,6 +215,14 @@ class TestAttempt:
         last = Attempt(number=1, duration=0.1, happened="x", outcome=Outcome.NOT_SENT)
 
         assert (None, None) == (last.status, last.delay)
+
+    def test_did_not_wait_for_a_connection(self) -> None:
+        """
+        Unless it says otherwise, an attempt went out at once.
+        """
+        at_once = Attempt(number=1, duration=0.1, happened="x", outcome=Outcome.NOT_SENT)
+
+        assert 0.0 == at_once.queued
 
 
 class TestEveryClass:
@@ -205,13 +233,35 @@ class TestEveryClass:
         """
         error = kind()
 
-        assert (Outcome.NOT_SENT, False, None, ()) == (
+        assert (Outcome.NOT_SENT, False, None, (), None) == (
             error.outcome,
             error.retryable,
             error.idempotency_key,
             error.attempts,
+            error.gave_up,
         )
         assert "" == str(error)
+
+    def test_bare_answers(self) -> None:
+        """
+        An error about an answer that was made from nothing knows nothing of the answer.
+        """
+        unread, refused = ResponseDecodeError(), APIStatusError()
+
+        assert (None, None) == (unread.status, unread.request_id)
+        assert dict.fromkeys(ANSWER) | {"status": 0} == {
+            name: getattr(refused, name) for name in ANSWER
+        }
+
+    def test_tells_of_the_answer(self) -> None:
+        """
+        What is known of the answer is on the error, each fact under its name.
+        """
+        unread = ResponseDecodeError("no", status=200, request_id="req-1")
+        refused = APIStatusError("no", **ANSWER)
+
+        assert (200, "req-1") == (unread.status, unread.request_id)
+        assert ANSWER == {name: getattr(refused, name) for name in ANSWER}
 
     @pytest.mark.parametrize("kind", TREE)
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -243,9 +293,13 @@ class TestEveryClass:
     @pytest.mark.parametrize("kind", [kind for kind in TREE if kind is not InvalidRequestError])
     def test_tells_of_the_call(self, kind: type[CareValidateError]) -> None:
         """
-        After a call the text ends with the outcome, the number of attempts and the key.
+        After a call the text ends with the outcome, the number of attempts, why there were no more
+        and the key.
         """
-        expected = "a summary [outcome: unknown, attempts: 2, idempotency key: key-1]"
+        expected = (
+            "a summary [outcome: unknown, attempts: 2, gave up: max_attempts, "
+            "idempotency key: key-1]"
+        )
 
         assert expected == str(made(kind))
         assert f"{kind.__name__}({expected!r})" == repr(made(kind))
@@ -273,6 +327,22 @@ class TestText:
         """
         assert "no key" == str(ConfigurationError("no key"))
 
+    def test_by_name(self) -> None:
+        """
+        A summary that is given by its name is a summary.
+        """
+        assert "no key" == str(ConfigurationError(summary="no key"))
+
+    @pytest.mark.parametrize(("args", "text"), [((), ""), (("lost", "more"), "lost")])
+    def test_others_arguments(self, args: tuple[str, ...], text: str) -> None:
+        """
+        Whoever rewrites the arguments of an error, as some loggers do, can print it still.
+        """
+        error = AnswerLostError("no")
+        error.args = args
+
+        assert text == error.summary
+
     def test_later_facts(self) -> None:
         """
         The text follows the attributes, which the call sets after the error was made.
@@ -289,6 +359,7 @@ class TestText:
         error = InvalidRequestError("amount", "is a float")
 
         assert ("amount", "is a float") == (error.field, error.reason)
+        assert ("amount", "is a float") == error.args
         assert "amount: is a float" == str(error)
         assert "InvalidRequestError('amount: is a float')" == repr(error)
         assert "is a float" == str(InvalidRequestError("", "is a float"))

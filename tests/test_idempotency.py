@@ -237,6 +237,17 @@ class TestTellsTheSame:
 
         assert derive_idempotency_key(amount) == derive_idempotency_key(longer)
 
+    @pytest.mark.parametrize(
+        "number", [10**1000 - 1, 1 - 10**1000, Decimal("1E+999"), Decimal("1E-999")], ids=repr
+    )
+    def test_long_numbers(self, number: int | Decimal) -> None:
+        """
+        A number of a thousand digits is written out in full, and so are its neighbours.
+        """
+        assert by_hand(
+            ("number", f"{number:f}" if isinstance(number, Decimal) else str(number))
+        ) == (derive_idempotency_key(number))
+
     def test_callers_context(self) -> None:
         """
         A narrow and trapping decimal context of the caller's changes nothing.

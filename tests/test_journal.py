@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
 import random
 import sqlite3
 import stat
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from carevalidate_async import _records
+from carevalidate_async import journal as module
 from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.journal import (
     FORMAT,
@@ -27,6 +30,7 @@ from carevalidate_async.journal import (
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Callable
 
 FREE = {State.REJECTED, State.NOT_SENT}
 REFUSE, ONCE, EACH = Duplicates.REFUSE, Duplicates.ONCE, Duplicates.EACH
@@ -81,11 +85,61 @@ def modes(folder: pathlib.Path) -> dict[str, int]:
     return {found.name: stat.S_IMODE(found.stat().st_mode) for found in folder.iterdir()}
 
 
+def seen(path: str) -> dict[str, tuple[int, int, int]]:
+    """Return of each key which run saw its content last, where first, and how often."""
+    with sqlite3.connect(path) as db:
+        found = {key: facts for key, *facts in db.execute("SELECT key, run, line, seen FROM rows")}
+    db.close()
+    return {key: (run, line, often) for key, (run, line, often) in found.items()}
+
+
+def ours(value: object) -> bool:
+    """Tell whether a value is of this package, as far as it says; a plain value does not."""
+    module = getattr(value, "__module__", "carevalidate_async")
+    return not inspect.ismodule(value) and module.startswith("carevalidate_async")
+
+
+def own_threads() -> list[threading.Thread]:
+    """Return the threads that journals have."""
+    return [found for found in threading.enumerate() if found.name.startswith("journal")]
+
+
 def states(path: str) -> dict[str, str]:
     with sqlite3.connect(path) as db:
         found = dict(db.execute("SELECT key, state FROM rows"))
     db.close()
     return found
+
+
+class TestNames:
+    def test_all_are_exported(self) -> None:
+        """
+        The module's list of names is whole: what it defines, and what it brings of the records.
+        """
+        found = {
+            name for name, value in vars(module).items() if not name.startswith("_") and ours(value)
+        }
+
+        assert {*module.__all__, "SCHEMA", "T", "TYPE_CHECKING"} == found
+
+
+class TestWords:
+    def test_never_change(self) -> None:
+        """
+        The words that journals hold, and those that people choose by, stay as they are.
+        """
+        assert [
+            *("planned", "confirmed", "already_recorded", "rejected", "unknown", "not_sent")
+        ] == list(State)
+        assert ["refuse", "once", "each"] == list(Duplicates)
+
+    @pytest.mark.parametrize("kind", [Candidate, Plan, Settlement])
+    def test_facts_have_names(self, kind: Callable[..., object]) -> None:
+        """
+        A key and a content, or two numbers, cannot change places: each is given by its name.
+        """
+        with pytest.raises(TypeError, match="positional"):
+            kind(Verdict.SEND, "a", "b")
 
 
 class TestPlan:
@@ -232,6 +286,45 @@ class TestPlan:
             (Verdict.DUPLICATE, "a", 2),
         ] == [(plan.verdict, name(plan.key), plan.line) for plan in plans]
 
+    async def test_a_copy_on_record_is_the_one_appearance(self, path: str) -> None:
+        """
+        A later row equal to one that a copy's record stands for is a duplicate of that row, and not
+        sent under the key that is free.
+        """
+        await copies(path, State.REJECTED, State.CONFIRMED)
+        plans = await planned(path, 3, REFUSE)
+
+        assert [
+            (Verdict.ON_RECORD, "a2", None),
+            (Verdict.DUPLICATE, "a", 2),
+            (Verdict.DUPLICATE, "a", 2),
+        ] == [(plan.verdict, name(plan.key), plan.line) for plan in plans]
+
+    async def test_one_payment_has_one_row_on_record(self, path: str) -> None:
+        """
+        Who says that equal rows are one payment is told of one, though two are on record.
+        """
+        await copies(path, State.CONFIRMED, State.CONFIRMED)
+        plans = await planned(path, 2, ONCE)
+
+        assert [Verdict.ON_RECORD, Verdict.DUPLICATE] == [plan.verdict for plan in plans]
+
+    async def test_it_counts_what_a_run_has_seen(self, path: str) -> None:
+        """
+        The journal holds where a run saw a content first, and how often it did.
+        """
+        await copies(path, State.REJECTED, State.CONFIRMED)
+        await planned(path, 3, REFUSE)
+        three = seen(path)
+        await planned(path, 1, REFUSE)
+
+        one = seen(path)
+        await planned(path, 2, EACH)
+
+        assert [(2, 2, 3), (3, 2, 1), (4, 2, 2)] == [
+            found["a"] for found in (three, one, seen(path))
+        ]
+
     async def test_nothing_is_sent_of_what_is_one_payment(self, path: str) -> None:
         """
         Who says that equal rows are one payment gets no second one, whatever an earlier run did.
@@ -268,6 +361,7 @@ class TestPlan:
         others = await planned(path, 2, EACH, content="b")
 
         assert [*[Verdict.ON_RECORD] * 2, *[Verdict.CONFLICT] * 2] == [p.verdict for p in plans]
+        assert ["a", "a3", "a", "a"] == [name(plan.key) for plan in plans]
         assert second not in {plan.key for plan in others}
 
     async def test_a_row_that_named_a_copy_s_key_is_that_copy(self, path: str) -> None:
@@ -279,6 +373,7 @@ class TestPlan:
 
         assert ["a", "a2", "a3"] == [name(plan.key) for plan in plans]
         assert [Verdict.SEND, Verdict.ON_RECORD, Verdict.SEND] == [p.verdict for p in plans]
+        assert [False, True, True] == [plan.nth for plan in plans]
 
     @pytest.mark.parametrize("seed", range(100))
     async def test_there_are_never_more_on_record_than_rows(self, path: str, seed: int) -> None:
@@ -319,6 +414,28 @@ class TestPlan:
 
         assert (Verdict.CONFLICT, "a") == (plan.verdict, plan.key)
 
+    async def test_a_content_s_key_that_the_file_gave_to_another_row_is_a_conflict(
+        self, path: str
+    ) -> None:
+        """
+        Within one file the row that has the key of a later row's content is named.
+        """
+        async with open_journal(path) as journal:
+            plans = await journal.plan([row("b", key="a"), row("a", line=3)], EACH)
+
+        conflict = Plan(verdict=Verdict.CONFLICT, key="a", line=2)
+        assert [sent("a"), conflict] == plans
+
+    async def test_a_content_s_key_that_nothing_is_recorded_under_comes_back(
+        self, path: str
+    ) -> None:
+        """
+        A key that another payment had in vain is free for the content that gives it.
+        """
+        await settle(path, "b", State.REJECTED, key="a")
+
+        assert [sent("a", state=State.REJECTED)] == await planned(path, 1, REFUSE)
+
     async def test_one_key_given_twice_is_a_duplicate_even_so(self, path: str) -> None:
         """
         A key that the file itself repeats stands for one payment.
@@ -326,7 +443,32 @@ class TestPlan:
         async with open_journal(path) as journal:
             plans = await journal.plan([row("a", key="k"), row("a", key="k", line=3)], EACH)
 
-        assert [Verdict.SEND, Verdict.DUPLICATE] == [plan.verdict for plan in plans]
+        assert [sent("k"), Plan(verdict=Verdict.DUPLICATE, key="k", line=2)] == plans
+
+    async def test_a_key_given_twice_tells_what_came_of_the_first(self, path: str) -> None:
+        """
+        The second row of a key comes with what is known of the first one by then.
+        """
+        async with open_journal(path) as journal:
+            await journal.plan([row("a", key="k")], REFUSE)
+            await journal.settle([Settlement(key="k", state=State.CONFIRMED)])
+            plans = await journal.plan([row("a", key="k", line=3)], REFUSE)
+
+        duplicate = Plan(verdict=Verdict.DUPLICATE, key="k", state=State.CONFIRMED, line=2)
+        assert [duplicate] == plans
+
+    async def test_a_row_with_a_key_of_its_own_is_no_copy(self, path: str) -> None:
+        """
+        A key that a file gives stands for a first appearance, in the run that made it and later.
+        """
+        for _ in range(2):
+            async with open_journal(path) as journal:
+                (plan,) = await journal.plan([row("a", key="k")], EACH)
+            with sqlite3.connect(path) as db:
+                ((nth,),) = db.execute("SELECT nth FROM rows")
+            db.close()
+
+            assert (False, 1) == (plan.nth, nth)
 
     async def test_one_key_for_two_payments_is_a_conflict(self, path: str) -> None:
         """
@@ -338,8 +480,7 @@ class TestPlan:
             (second,) = await journal.plan([row("b", key="k", line=3)], EACH)
 
         assert sent("k") == first
-        assert Verdict.CONFLICT == second.verdict
-        assert 2 == second.line
+        assert (Verdict.CONFLICT, "k", 2) == (second.verdict, second.key, second.line)
 
     @pytest.mark.parametrize(
         ("state", "verdict"),
@@ -362,7 +503,7 @@ class TestPlan:
         async with open_journal(path) as journal:
             (plan,) = await journal.plan([row("corrected", key="k")], REFUSE)
 
-        assert verdict == plan.verdict
+        assert (verdict, state) == (plan.verdict, plan.state)
         assert plan.line is None
 
 
@@ -422,6 +563,19 @@ class TestSettle:
 
         assert {"a": "planned"} == states(path)
 
+    async def test_a_row_without_trouble_has_none_on_disk(self, path: str) -> None:
+        """
+        Where nothing is said of tries and errors, there were none.
+        """
+        async with open_journal(path) as journal:
+            await journal.plan([row("a")], REFUSE)
+            await journal.settle([Settlement(key="a", state=State.ALREADY_RECORDED)])
+        with sqlite3.connect(path) as db:
+            found = db.execute("SELECT nth, attempts, error, status, code FROM rows").fetchall()
+        db.close()
+
+        assert [(1, 0, None, None, None)] == found
+
 
 class TestFile:
     async def test_only_its_owner_can_read_it(self, path: str, tmp_path: pathlib.Path) -> None:
@@ -446,6 +600,27 @@ class TestFile:
         async with open_journal(path):
             assert {0o600} == set(modes(tmp_path).values())
 
+    async def test_nobody_else_can_open_it_even_for_a_moment(
+        self, path: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A journal has its rights from its beginning: who opened it before could read it ever after.
+        """
+        at_first = []
+
+        def look(*_: object) -> None:
+            at_first.append(modes(tmp_path)["journal"])
+
+        monkeypatch.setattr("carevalidate_async.journal.os.chmod", look)
+        mask = os.umask(0)
+        try:
+            async with open_journal(path):
+                pass
+        finally:
+            os.umask(mask)
+
+        assert [0o600] == at_first
+
     async def test_a_file_whose_rights_stay_is_refused(
         self, path: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -457,18 +632,22 @@ class TestFile:
             raise PermissionError(1, "Operation not permitted")
 
         monkeypatch.setattr("carevalidate_async.journal.os.chmod", refuse)
-        with pytest.raises(JournalError, match="cannot be made its owner's alone: Operation not"):
+        with pytest.raises(JournalError) as caught:
             await open_journal(path).__aenter__()
+
+        reason = "cannot be made its owner's alone: Operation not permitted"
+        assert f"the journal {path} {reason}" == str(caught.value)
 
     async def test_a_second_run_on_it_is_refused(self, path: str) -> None:
         """
         Two runs at a time would send the same rows twice over.
         """
         async with open_journal(path):
-            with pytest.raises(JournalError, match="another run is at work"):
-                await open_journal(path).__aenter__()
-            with pytest.raises(JournalError, match="another run is at work"):
-                await open_journal(path, rehearse=True).__aenter__()
+            for rehearse in (False, True):
+                with pytest.raises(JournalError) as caught:
+                    await open_journal(path, rehearse=rehearse).__aenter__()
+                reason = "is in use: another run is at work on it"
+                assert f"the journal {path} {reason}" == str(caught.value)
 
         async with open_journal(path):
             pass
@@ -479,8 +658,53 @@ class TestFile:
         """
         async with open_journal(path):
             pass
-        with pytest.raises(JournalError, match="belongs to staging, and this run goes to produc"):
+        with pytest.raises(JournalError) as caught:
             await open_journal(path, target="production").__aenter__()
+
+        assert (
+            f"the journal {path} belongs to staging, and this run goes to production; "
+            "name another file" == str(caught.value)
+        )
+
+    async def test_a_refused_run_does_not_keep_the_file(self, path: str) -> None:
+        """
+        A run that was refused leaves the journal to the next one, and no thread behind.
+        """
+        async with open_journal(path):
+            pass
+        refused = open_journal(path, target="production")
+        with pytest.raises(JournalError):
+            await refused.__aenter__()
+
+        async with open_journal(path) as journal:
+            assert not journal.fresh
+        for thread in own_threads():
+            thread.join(timeout=5)
+        assert [] == own_threads()
+
+    async def test_the_first_run_on_it_is_told_from_later_ones(self, path: str) -> None:
+        """
+        What is not in a journal was never sent only if no run came before.
+        """
+        fresh = []
+        for rehearse in (True, False, True, False, False):
+            async with open_journal(path, rehearse=rehearse) as journal:
+                fresh.append(journal.fresh)
+
+        assert [True, True, False, False, False] == fresh
+
+    async def test_its_header_says_what_it_is(self, path: str, tmp_path: pathlib.Path) -> None:
+        """
+        The marks that tell a journal and its format never change, or no run would read a journal
+        of an earlier version of the package.
+        """
+        async with open_journal(path):
+            pass
+        header = (tmp_path / "journal").read_bytes()[:100]
+
+        # Where SQLite's file format has the user version and the application's id.
+        assert (1).to_bytes(4) == header[60:64]
+        assert b"CVJL" == header[68:72]
 
     async def test_another_format_is_refused(self, path: str) -> None:
         """
@@ -491,21 +715,31 @@ class TestFile:
         with sqlite3.connect(path) as db:
             db.execute(f"PRAGMA user_version = {FORMAT + 1}")
         db.close()
-        with pytest.raises(JournalError, match=f"has format {FORMAT + 1}"):
+        with pytest.raises(JournalError) as caught:
             await open_journal(path).__aenter__()
 
-    async def test_someone_elses_database_is_left_alone(self, path: str) -> None:
+        assert (
+            f"the journal {path} has format 2, and this version of the package reads format 1; "
+            "use the version that began it, or name another file" == str(caught.value)
+        )
+
+    @pytest.mark.parametrize(
+        "statement", ["CREATE TABLE precious (x)", "PRAGMA application_id = 7"]
+    )
+    async def test_someone_elses_database_is_left_alone(self, path: str, statement: str) -> None:
         """
         A database that is no journal is refused unchanged.
         """
         with sqlite3.connect(path) as db:
-            db.execute("CREATE TABLE precious (x)")
+            db.execute(statement)
         db.close()
         with open(path, "rb") as file:
             before = file.read()
-        with pytest.raises(JournalError, match="no journal"):
+        with pytest.raises(JournalError) as caught:
             await open_journal(path).__aenter__()
 
+        expected = f"{path} is a database, but no journal; name another file"
+        assert expected == str(caught.value)
         with open(path, "rb") as file:
             assert before == file.read()
 
@@ -526,15 +760,19 @@ class TestFile:
         """
         A journal that cannot be made says why.
         """
-        with pytest.raises(JournalError, match="No such file or directory"):
-            await open_journal(str(tmp_path / "absent" / "journal")).__aenter__()
+        path = tmp_path / "absent" / "journal"
+        with pytest.raises(JournalError) as caught:
+            await open_journal(str(path)).__aenter__()
+
+        reason = "cannot be opened: No such file or directory"
+        assert f"the journal {path} {reason}" == str(caught.value)
 
     @pytest.mark.parametrize("rehearse", [True, False])
     async def test_what_is_no_file_is_refused(self, *, rehearse: bool) -> None:
         """
         A device remembers nothing.
         """
-        with pytest.raises(JournalError, match="/dev/null is not a regular file"):
+        with pytest.raises(JournalError, match=r"^the journal /dev/null is not a regular file$"):
             await open_journal("/dev/null", rehearse=rehearse).__aenter__()
 
     async def test_a_name_that_sqlite_reads_otherwise_is_a_file(
@@ -559,8 +797,30 @@ class TestFile:
             raise sqlite3.OperationalError("disk I/O error")
 
         monkeypatch.setattr(Journal, "_begin_run", fail)
-        with pytest.raises(JournalError, match="journal cannot be used: disk I/O error"):
+        with pytest.raises(JournalError) as caught:
             await open_journal(path).__aenter__()
+
+        assert f"the journal {path} cannot be used: disk I/O error" == str(caught.value)
+
+    async def test_a_full_disk_is_named(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        Where SQLite has rolled back by itself, as it does on a full disk, its reason is told, and
+        the journal goes on.
+        """
+
+        def fail(db: sqlite3.Connection, _: object) -> None:
+            db.execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+
+        async with open_journal(path) as journal:
+            await journal.plan([row("a")], REFUSE)
+            with monkeypatch.context() as patch:
+                patch.setattr(_records, "settle", fail)
+                with pytest.raises(JournalError, match="cannot be used: database or disk is full"):
+                    await journal.settle([Settlement(key="a", state=State.CONFIRMED)])
+            await journal.settle([Settlement(key="a", state=State.REJECTED)])
+
+        assert {"a": "rejected"} == states(path)
 
     async def test_closing_twice_is_fine_and_using_it_after_says_so(self, path: str) -> None:
         """
@@ -570,8 +830,26 @@ class TestFile:
         await journal.aclose()
         await journal.aclose()
 
+        with pytest.raises(JournalError) as caught:
+            await journal.plan([row("a")], REFUSE)
+
+        assert f"the journal {path} is not open" == str(caught.value)
+
+    async def test_it_is_used_within_its_block_only(self, path: str) -> None:
+        """
+        A journal that was not opened yet takes nothing, and nor does one that is being closed.
+        """
+        journal = open_journal(path)
         with pytest.raises(JournalError, match="is not open"):
             await journal.plan([row("a")], REFUSE)
+        await journal.__aenter__()
+        closing = asyncio.create_task(journal.aclose())
+        await asyncio.sleep(0)
+        with pytest.raises(JournalError, match="is not open"):
+            await journal.plan([row("a")], REFUSE)
+        await closing
+
+        assert {} == states(path)
 
     async def test_all_sqlite_work_is_in_one_thread_of_its_own(
         self, path: str, monkeypatch: pytest.MonkeyPatch
@@ -594,14 +872,31 @@ class TestFile:
 
 
 class TestRehearsal:
-    async def test_it_makes_no_file(self, path: str, tmp_path: pathlib.Path) -> None:
+    async def test_it_makes_no_file(
+        self, path: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """
         A rehearsal of a first run keeps nothing, and still finds duplicates.
         """
+        monkeypatch.chdir(tmp_path)
         async with open_journal(path, rehearse=True) as journal:
             plans = await journal.plan([row("a"), row("a", line=3)], REFUSE)
 
         assert [Verdict.SEND, Verdict.DUPLICATE] == [plan.verdict for plan in plans]
+        assert {} == modes(tmp_path)
+
+    async def test_it_needs_no_name(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Where no file is named there is none to read; what is no rehearsal needs one.
+        """
+        monkeypatch.chdir(tmp_path)
+        async with open_journal("", rehearse=True) as journal:
+            assert [sent("a")] == await journal.plan([row("a")], REFUSE)
+        with pytest.raises(JournalError, match="cannot be opened: No such file"):
+            await open_journal("").__aenter__()
+
         assert {} == modes(tmp_path)
 
     async def test_it_reads_what_is_there_and_changes_nothing(
