@@ -12,6 +12,9 @@ MAX_ANSWER_BYTES = 1024 * 1024
 
 _GZIP = 16 + zlib.MAX_WBITS
 _RAW_DEFLATE = -zlib.MAX_WBITS
+# Each costs time that is not in proportion to the bytes that arrive.
+_MOST_CODINGS = 2
+_MOST_MEMBERS = 50
 
 
 class BodyError(Exception):
@@ -22,50 +25,58 @@ async def read_bounded(chunks: AsyncIterable[bytes], encoding: str) -> bytes:
     """
     Return the body in *chunks*, unpacked.
 
-    A kilobyte of gzip can stand for a megabyte of zeros, so no chunk is unpacked further than the
+    A kilobyte of gzip can stand for a megabyte of zeros, so nothing is unpacked further than the
     bound: neither memory nor the event loop's time is the sender's to spend.
 
     Args:
         chunks: As they arrive.
 
-        encoding: The answer's Content-Encoding; empty where it has none.
+        encoding: The answer's Content-Encoding; empty where it has none. What is packed in a way
+            that is not known here comes back as it is: gateways also write there what is none.
 
     Raises:
         BodyError: It is longer than `MAX_ANSWER_BYTES`, packed or unpacked, or it cannot be
             unpacked.
     """
-    packed = bytearray()
+    body = bytearray()
     async for chunk in chunks:
-        packed += chunk
-        if len(packed) > MAX_ANSWER_BYTES:
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
             raise _too_long()
-    match encoding.strip().lower():
-        case "" | "identity":
-            return bytes(packed)
-        case "gzip" | "x-gzip":
-            return _unpacked(packed, _GZIP)
-        case "deflate":
+    unpacked = bytes(body)
+    codings = [coding.strip() for coding in encoding.lower().split(",")]
+    codings = [coding for coding in codings if coding not in {"", "identity"}]
+    if len(codings) > _MOST_CODINGS:
+        raise BodyError("packed too often")
+    for coding in reversed(codings):  # the last one was put on last
+        if coding in {"gzip", "x-gzip"}:
+            unpacked = _unpacked(unpacked, _GZIP)
+        elif coding == "deflate":
             # Some servers leave the zlib header out; its first half byte is always 8.
-            wrapped = bool(packed) and packed[0] & 0x0F == zlib.DEFLATED
-            return _unpacked(packed, zlib.MAX_WBITS if wrapped else _RAW_DEFLATE)
-        case _:
-            raise BodyError("packed in a way that was not asked for")
+            wrapped = unpacked[:1] and unpacked[0] & 0x0F == zlib.DEFLATED
+            unpacked = _unpacked(unpacked, zlib.MAX_WBITS if wrapped else _RAW_DEFLATE)
+        else:
+            break
+    return unpacked
 
 
-def _unpacked(packed: bytearray, wbits: int) -> bytes:
-    if not packed:
-        return b""
-    unpacking = zlib.decompressobj(wbits)
-    try:
-        body = unpacking.decompress(packed, MAX_ANSWER_BYTES + 1)
-    except zlib.error:
-        raise BodyError("not packed as it says") from None
-    if len(body) > MAX_ANSWER_BYTES:
-        raise _too_long()
-    if not unpacking.eof:
-        raise BodyError("cut short")
-    if unpacking.unused_data:
-        raise BodyError("followed by something else")
+def _unpacked(packed: bytes, wbits: int) -> bytes:
+    body, members = b"", 0
+    while packed:
+        unpacking = zlib.decompressobj(wbits)
+        try:
+            body += unpacking.decompress(packed, MAX_ANSWER_BYTES + 1 - len(body))
+        except zlib.error:
+            raise BodyError("not packed as it says") from None
+        if len(body) > MAX_ANSWER_BYTES:
+            raise _too_long()
+        if not unpacking.eof:
+            raise BodyError("cut short")
+        members += 1
+        if members > _MOST_MEMBERS:
+            raise BodyError("packed in too many pieces")
+        # Members of gzip may follow each other, and zeros fill up what is written in blocks.
+        packed = unpacking.unused_data.lstrip(b"\0")
     return body
 
 

@@ -15,6 +15,7 @@ from carevalidate_async._counts import Counts, Tally
 from carevalidate_async._fields import UNDECIDED, FileRow, Problem
 from carevalidate_async.bulk import Row, combined
 from carevalidate_async.errors import (
+    APIStatusError,
     AuthenticationError,
     CareValidateError,
     InvalidRequestError,
@@ -279,9 +280,10 @@ def _undecided(payment: PaymentConfirmation) -> str:
 
 
 def _is_about_the_row(error: CareValidateError | None) -> bool:
-    # A refused key and a vendor that asks for patience say nothing of the payment.
+    # A refused key, a vendor that asks for patience, and what came after that without an answer say
+    # nothing of the payment.
     refused = isinstance(error, AuthenticationError | PermissionDeniedError)
-    return not refused and not (error is not None and error.retryable)
+    return isinstance(error, APIStatusError) and not refused and not error.retryable
 
 
 def _title(name: str) -> str:

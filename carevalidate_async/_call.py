@@ -8,6 +8,7 @@ for the whole call: whether an earlier attempt may have landed decides the outco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from carevalidate_async._operation import KeyInBody, Operation
-from carevalidate_async._retry import Clock, repeat, why_not_again
+from carevalidate_async._retry import Clock, no_charge, repeat, why_not_again
 from carevalidate_async._wire import NoReply, Reply, Sealed
 from carevalidate_async.errors import (
     AnswerLostError,
@@ -34,7 +35,7 @@ from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event
 from carevalidate_async.models import Answer, Meta
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from carevalidate_async._config import Settings
     from carevalidate_async._quota import RetryQuota
@@ -119,6 +120,7 @@ class Call(Generic[RequestT, AnswerT]):
         self._asked = 0.0
         self._began: float | None = None
         self._on_wire = False
+        self._spend: Callable[[], None] = no_charge
         self._clock = Clock(now=asyncio.get_running_loop().time, sleep=transport.rest)
         self._started = self._clock.now()
         limit = settings.deadline
@@ -131,12 +133,14 @@ class Call(Generic[RequestT, AnswerT]):
         Raises:
             CareValidateError: Its `outcome` is that of the whole call.
         """
-        key = self._sealed.idempotency_key
-        name = self._operation.name
-        self._emit(CallStarted(operation=name, idempotency_key=key))
+        answer: AnswerT | None = None
         error: CareValidateError | None = None
-        cancelled = True
         try:
+            self._emit(
+                CallStarted(
+                    operation=self._operation.name, idempotency_key=self._sealed.idempotency_key
+                )
+            )
             last, stopped = await repeat(
                 self._attempt,
                 policy=self._settings.retry,
@@ -145,36 +149,47 @@ class Call(Generic[RequestT, AnswerT]):
                 deadline=self._ends,
                 clock=self._clock,
             )
-            cancelled = False
+            # Before anybody is told: what a hook or a log raises must find the truth settled.
+            if isinstance(last.result, CareValidateError):
+                error = self._settled(last.result, last.final or stopped)
+            else:
+                answer = self._with_meta(last.result, last.reply)
             self._tell(last.attempt)
-            if not isinstance(last.result, CareValidateError):
-                return self._with_meta(last.result, last.reply)
-            error = self._settled(last.result, last.final or stopped)
         finally:
-            outcome = Outcome.RECORDED if error is None else error.outcome
-            if cancelled:
-                outcome = self._cut_off()
-                _logger.warning(
-                    "%s cancelled after %d attempts, outcome %s; idempotency key %s",
-                    name,
-                    len(self._attempts),
-                    outcome,
-                    key,
-                )
-            self._emit(
-                CallEnded(
-                    operation=name,
-                    idempotency_key=key,
-                    attempts=tuple(self._attempts),
-                    outcome=outcome,
-                    error=error,
-                    cancelled=cancelled,
-                    elapsed=self._clock.now() - self._started,
-                )
-            )
-        raise error
+            self._end(answer, error)
+        if answer is None:
+            assert error is not None  # noqa: S101 - for the type checker: one of both is there
+            raise error
+        return answer
 
-    async def _attempt(self) -> _Try[AnswerT]:
+    def _end(self, answer: AnswerT | None, error: CareValidateError | None) -> None:
+        """Tell how the call ended; without an answer or an error it was cancelled."""
+        cancelled = answer is None and error is None
+        outcome = Outcome.RECORDED if error is None else error.outcome
+        if cancelled:
+            outcome = self._cut_off()
+            self._log(
+                logging.WARNING,
+                "%s cancelled after %d attempts, outcome %s; idempotency key %s",
+                self._operation.name,
+                len(self._attempts),
+                outcome,
+                self._sealed.idempotency_key,
+            )
+        self._emit(
+            CallEnded(
+                operation=self._operation.name,
+                idempotency_key=self._sealed.idempotency_key,
+                attempts=tuple(self._attempts),
+                outcome=outcome,
+                error=error,
+                cancelled=cancelled,
+                elapsed=self._clock.now() - self._started,
+            )
+        )
+
+    async def _attempt(self, spend: Callable[[], None]) -> _Try[AnswerT]:
+        self._spend = spend
         self._asked = self._clock.now()
         self._began = None
         reply: Reply | None = None
@@ -208,6 +223,7 @@ class Call(Generic[RequestT, AnswerT]):
 
     def _note_turn(self) -> None:
         self._began = self._clock.now()
+        self._spend()
 
     def _note_on_wire(self) -> None:
         self._on_wire = True
@@ -278,7 +294,8 @@ class Call(Generic[RequestT, AnswerT]):
         return attempt
 
     def _tell(self, attempt: Attempt) -> None:
-        _logger.debug(
+        self._log(
+            logging.DEBUG,
             "%s attempt %d: %s, status %s, %.3f s, idempotency key %s",
             self._operation.name,
             attempt.number,
@@ -306,7 +323,8 @@ class Call(Generic[RequestT, AnswerT]):
     def _before_sleep(self, last: _Try[AnswerT], delay: float) -> None:
         self._attempts[-1] = attempt = attrs.evolve(last.attempt, delay=delay)
         self._tell(attempt)
-        _logger.info(
+        self._log(
+            logging.INFO,
             "%s: trying again in %.3f s after %s, idempotency key %s",
             self._operation.name,
             delay,
@@ -318,6 +336,10 @@ class Call(Generic[RequestT, AnswerT]):
         """Make the last attempt's error speak for the whole call."""
         if self._may_have_landed and error.outcome is not Outcome.RECORDED:
             error.outcome = Outcome.UNKNOWN
+        elif error.outcome is Outcome.NOT_SENT and any(
+            attempt.outcome is Outcome.REJECTED for attempt in self._attempts
+        ):
+            error.outcome = Outcome.REJECTED  # something was sent, and refused
         if error.outcome is Outcome.UNKNOWN and not self._operation.idempotency.repeatable:
             error.retryable = False  # asking again might make a second one
         error.idempotency_key = self._sealed.idempotency_key
@@ -325,14 +347,21 @@ class Call(Generic[RequestT, AnswerT]):
         error.gave_up = gave_up
         return error
 
+    def _log(
+        self, level: int, message: str, *facts: object, why: BaseException | None = None
+    ) -> None:
+        # A filter that fails must not change what happens to the money.
+        with contextlib.suppress(Exception):
+            _logger.log(level, message, *facts, exc_info=why, stacklevel=2)
+
     def _emit(self, event: Event) -> None:
         for hook in self._settings.hooks:
             try:
                 hook(event)
             # A broken hook must not change what happens to the money. It cannot be the caller's
             # cancellation, since nothing is awaited here.
-            except (Exception, asyncio.CancelledError):
-                _logger.exception("a hook failed on %s", type(event).__name__)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - and logged
+                self._log(logging.ERROR, "a hook failed on %s", type(event).__name__, why=error)
 
     def _with_meta(self, answer: AnswerT, reply: Reply | None) -> AnswerT:
         assert reply is not None  # noqa: S101 - for the type checker: an answer was read from one

@@ -71,6 +71,9 @@ class Client:
         Close the connections; calls in flight end, and their errors tell what is known.
 
         A second call does nothing. A session or connector of the caller's stays open.
+
+        Raises:
+            ConfigurationError: Another running event loop uses them: close the client there.
         """
         await self._session.aclose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
@@ -126,9 +127,10 @@ def checked_origin(url: str, *, allow_insecure: bool, proxy: str | None = None) 
         proxy: The way there; it reads whatever is sent as plain http.
 
     Raises:
-        ConfigurationError: Not an absolute http(s) URL, with a user, a query or a fragment, or
-            plain http to, or by way of, another host than this one.
+        ConfigurationError: One of them is not an absolute http(s) URL, the first has a user, a
+            query or a fragment, or it is plain http to, or by way of, another host than this one.
     """
+    proxy_host = None if proxy is None else _proxy_host(proxy)
     given: object = url
     if not isinstance(given, str):
         raise ConfigurationError(f"base_url must be text, not {type(given).__name__}")
@@ -148,7 +150,8 @@ def checked_origin(url: str, *, allow_insecure: bool, proxy: str | None = None) 
             "base_url is plain http:// to another host, where the credential could be read; "
             "use https://, or allow_insecure=True"
         )
-    if parts.scheme == "http" and not allow_insecure and not _stays_here(proxy):
+    remote = proxy_host is not None and not _is_loopback(proxy_host)
+    if parts.scheme == "http" and not allow_insecure and remote:
         raise ConfigurationError(
             "base_url is plain http:// by way of a proxy on another host, where the credential "
             "could be read; leave out the proxy, or use allow_insecure=True"
@@ -182,18 +185,24 @@ def _problem(secret: Secret) -> str | None:
     return None
 
 
-def _stays_here(proxy: object) -> bool:
-    try:
-        parts = urlsplit(proxy) if isinstance(proxy, str) else None
-    except ValueError:
-        parts = None
-    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        return True  # none, or none that the transport would take
-    return _is_loopback(parts.hostname)
+def _proxy_host(proxy: object) -> str:
+    # Neither may drop what the other sees: urlsplit passes over the ends of lines.
+    plain = isinstance(proxy, str) and proxy.isascii() and proxy.isprintable() and " " not in proxy
+    host = None
+    if plain:
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(str(proxy))
+            if parts.scheme in {"http", "https"} and parts.port != 0:
+                host = parts.hostname
+    if not host:
+        # It may hold a password, so it is not repeated.
+        raise ConfigurationError("proxy must be an http:// or https:// URL")
+    return host
 
 
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        name = host.removesuffix(".")
+        return name == "localhost" or name.endswith(".localhost")

@@ -29,6 +29,7 @@ _SUCCESSES = range(200, 300)
 _STATUSES = frozenset(range(100, 1000))
 _STATUS = re.compile(r"[1-9][0-9]{2}")
 _LONGEST_TEXT = 300
+_LONGEST_LOOK = 4000
 _WORD = r"[^\s@\"'<>(){}\[\],;:]"
 # Looking behind keeps it linear: a long word is not tried again from each of its characters.
 _EMAIL = re.compile(rf"(?<!{_WORD}){_WORD}++@{_WORD}+")
@@ -199,8 +200,10 @@ def blank_out(text: str, private: tuple[str, ...]) -> str:
 
         private: What the request held that must not be shown.
     """
-    text = _one_line(text)
-    for secret in sorted(map(_one_line, private), key=len, reverse=True):
+    cut = len(text) > _LONGEST_LOOK  # A mebibyte would hold the event loop up for long.
+    text = _one_line(text[:_LONGEST_LOOK])
+    secrets = sorted(map(_one_line, private), key=len, reverse=True)
+    for secret in secrets:
         # Whatever its case: vendors put addresses and names in capitals.
         if len(secret) >= _SHORTEST_PRIVATE_TEXT and secret.casefold() in text.casefold():
             text = re.sub(re.escape(secret), "[hidden]", text, flags=re.IGNORECASE)
@@ -208,6 +211,10 @@ def blank_out(text: str, private: tuple[str, ...]) -> str:
             if secret.casefold() in rest.casefold():  # "ß" and "SS" are one letter to this alone
                 return "[hidden]"
     text = _PHONE.sub("[phone]", _EMAIL.sub("[email]", text))
+    if cut:
+        # The cut may have gone through a private text, whose beginning stands at the end now.
+        longest = max(map(len, secrets), default=0)
+        text = text[: min(_LONGEST_TEXT - 1, max(0, len(text) - longest - _LONGEST_TEXT))] + "…"
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
 
 

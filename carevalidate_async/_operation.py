@@ -6,6 +6,7 @@ The client's method, the sandbox's route, the command line and the tests all rea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
@@ -73,7 +74,8 @@ class OnceOnly:
     repeatable = False
 
 
-_SHORTEST_CREDENTIAL = 8  # characters; a shorter text is in an answer by chance
+_NO_CHANCE = 8  # characters; a shorter text may be in an answer by chance
+_LONG_NUMBER = re.compile(r"[0-9]{10}")  # as long as a phone number
 
 
 def as_it_is(fields: dict[str, Any]) -> dict[str, Any]:
@@ -151,6 +153,8 @@ class Operation(Generic[RequestT, AnswerT]):
         Raises:
             InvalidRequestError: The idempotency key, or a parameter of the path, is unusable.
         """
+        # First: the credential is no local variable yet, should it be refused.
+        url = origin + self.path.format_map({k: _segment(k, v) for k, v in path.items()})
         body = {**fields, **self.shape(self.dialect.codec.dump(request))}
         key = None
         if isinstance(self.idempotency, KeyInBody):
@@ -163,7 +167,7 @@ class Operation(Generic[RequestT, AnswerT]):
                 body[name] = secret.reveal()
         return Sealed(
             method=self.method,
-            url=origin + self.path.format_map({k: _segment(k, v) for k, v in path.items()}),
+            url=url,
             headers=headers,
             body=encode(body),
             idempotency_key=key,
@@ -234,9 +238,10 @@ class Operation(Generic[RequestT, AnswerT]):
         words = f"{no.code}: {told}" if no.code else told
         # Only the vendor's words are blanked: a description "payment" must not hide ours.
         summary = f"{self.name}: HTTP {reply.status}{' ' if no.code else ': '}"
-        # A code goes into journals; one that nobody documents may be a text of the request's.
-        known = no.code is None or no.code in self.dialect.refusals
-        code = no.code if known or blank_out(str(no.code), private) == no.code else None
+        code = no.code
+        # It goes into journals, and one that nobody documents may be a text of the request's.
+        if code is not None and code not in self.dialect.refusals and _repeats(code, private):
+            code = None
         return refusal.error(
             summary + blank_out(words, private),
             status=reply.status,
@@ -257,8 +262,17 @@ def _segment(name: str, value: str) -> str:
     return quote(value, safe="")
 
 
+def _repeats(code: str, private: tuple[str, ...]) -> bool:
+    """Tell whether *code* is one of the *private* texts, or holds one, not just by chance."""
+    told = code.casefold()
+    return bool(_LONG_NUMBER.search(code)) or any(
+        text.casefold() == told or (len(text) >= _NO_CHANCE and text.casefold() in told)
+        for text in private
+    )
+
+
 def _without(credential: str, message: str | None) -> str | None:
     """Return *message*, should it repeat the *credential*, without: it is for people to read."""
-    if message is None or len(credential) < _SHORTEST_CREDENTIAL:
+    if message is None or len(credential) < _NO_CHANCE:
         return message
     return message.replace(credential, "[hidden]")

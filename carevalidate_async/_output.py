@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-# What moves a terminal's cursor or writes its title; lines and columns stay.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What moves a terminal's cursor, turns its writing round or sets its title; lines and tabs stay.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -62,6 +62,11 @@ class Pool:
 
         max_connections: Requests on the wire at a time.
 
+    Attributes:
+        closed: Whether `aclose` was called.
+
+        exchanges: The clocks of the requests under way; `aclose` makes them ring.
+
     Raises:
         ConfigurationError: One of them is of the wrong kind; it is named.
     """
@@ -82,6 +87,7 @@ class Pool:
         self._max_connections = max_connections
         self._held = _Held()
         self._resting: set[asyncio.Future[None]] = set()
+        self.exchanges: set[asyncio.Timeout] = set()
         self.closed = False
         _pools.add(self)
         # Not __del__: garbage that holds itself would take the connections along, and they would
@@ -132,12 +138,29 @@ class Pool:
             self._resting.discard(waiter)
 
     async def aclose(self) -> None:
-        """Close the connections that are ours; a second call does nothing."""
+        """
+        Close the connections that are ours; a second call does nothing.
+
+        What `rest` holds up ends at once, and so do the `exchanges`.
+
+        Raises:
+            ConfigurationError: Another event loop uses them at this moment.
+        """
+        home = self._held.home
+        loop = asyncio.get_running_loop()
+        if home is not None and home.loop is not loop and home.loop.is_running():
+            raise ConfigurationError(
+                "the client is in use by another running event loop; close it there"
+            )
         self.closed = True
-        for waiter in self._resting:
-            if not waiter.done() and not waiter.get_loop().is_closed():
-                waiter.set_result(None)
-        home, self._held.home = self._held.home, None
+        self._held.home = None
+        if home is None or home.loop is loop:
+            for waiter in self._resting:
+                if not waiter.done():
+                    waiter.set_result(None)
+            for timeout in self.exchanges:
+                if not timeout.expired():
+                    timeout.reschedule(loop.time())
         if home is not None and home.keeper is not None:
             await home.keeper.aclose()
 
@@ -148,13 +171,15 @@ class Pool:
         They are its own, and so is what its event loop polls with: to close them here, if only by a
         finalizer, would make it deaf on them.
         """
+        self._resting.clear()
+        self.exchanges.clear()
         home, self._held.home = self._held.home, None
         if home is not None and home.keeper is not None:
             connector = home.session.connector
             home.session.detach()
-            if self._connector is None:
+            if connector is not None and self._connector is None:
                 # There is no public way to keep its finalizer from closing.
-                connector._closed = True  # type: ignore[union-attr]  # noqa: SLF001
+                connector._closed = True  # noqa: SLF001
             _left_to_parent.append(home)
 
     def _check_moving(self, home: Home) -> None:

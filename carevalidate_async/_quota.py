@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 
 from carevalidate_async.errors import ConfigurationError
 
@@ -21,7 +23,7 @@ class RetryQuota:
     several clients (``retry_quota=``) to let them share it; that is safe between threads.
 
     Args:
-        capacity: The most tokens that it holds; 0 turns all retries off.
+        capacity: The most tokens that it holds; below `COST` there are no retries at all.
 
     Raises:
         ConfigurationError: *capacity* is no int of at least 0.
@@ -43,6 +45,11 @@ class RetryQuota:
             raise ConfigurationError("RetryQuota.capacity must be an int of at least 0")
         self._capacity = capacity
         self._tokens = capacity
+        self._lock = threading.Lock()
+        _quotas.add(self)
+
+    def unlock(self) -> None:
+        """Make a lock anew that another thread held when this process was forked."""
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -80,3 +87,15 @@ class RetryQuota:
         if self._tokens < self._capacity:  # which it seldom is, and then it costs nothing
             with self._lock:
                 self._tokens = min(self._capacity, self._tokens + tokens)
+
+
+_quotas: weakref.WeakSet[RetryQuota] = weakref.WeakSet()
+
+
+def _unlock_all() -> None:
+    for quota in list(_quotas):
+        quota.unlock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_unlock_all)

@@ -7,6 +7,7 @@ The first try runs bare; tenacity is asked only once it has failed.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,7 +25,9 @@ ATTEMPT_TIMEOUT = 30.0
 DEADLINE = 120.0
 """Seconds that a call may take, unless the caller says otherwise."""
 
-_waits = True
+_EXACT = 2.0**50  # beyond which a float has no tenths
+
+_no_waiting: set[object] = set()  # those who want none now
 
 
 @attrs.frozen(kw_only=True)
@@ -32,24 +35,34 @@ class WorstCase:
     """
     What a call may cost at most; as text, a sentence that says so.
 
+    The caller's own hooks and a busy event loop come on top of the seconds.
+
     Attributes:
         requests: Requests that reach the vendor.
 
-        seconds: From the call's start to its end. The caller's own hooks and a busy event loop come
-            on top.
+        seconds: From the call's start to its end, if a connection is free whenever it wants one.
 
-        queue_counted: Whether *seconds* bounds the waits for a free connection too. Without a
-            deadline nothing does.
+        queued: Seconds from its start to its end if it has to wait for one; None where nothing
+            bounds that wait.
     """
 
     requests: int
     seconds: float
-    queue_counted: bool
+    queued: float | None
 
     def __str__(self) -> str:
         requests = f"{self.requests} request{'' if self.requests == 1 else 's'}"
-        but = "" if self.queue_counted else ", waits for a free connection not counted"
-        return f"at most {requests} and {self.seconds:g} seconds{but}"
+        told = f"at most {requests} and {_rounded_up(self.seconds)} seconds"
+        if self.queued is None:
+            return f"{told}, waits for a free connection not counted"
+        if self.queued > self.seconds:
+            return f"{told}, {_rounded_up(self.queued)} with waits for a free connection"
+        return told
+
+
+def _rounded_up(seconds: float) -> str:
+    tenths = math.ceil(round(seconds * 10, 6)) if seconds < _EXACT else seconds * 10
+    return f"{tenths / 10:.15g}"
 
 
 @attrs.frozen(kw_only=True)
@@ -119,7 +132,7 @@ class RetryPolicy:
         return WorstCase(
             requests=self.max_attempts,
             seconds=seconds if deadline is None else min(seconds, deadline),
-            queue_counted=deadline is not None,
+            queued=deadline,
         )
 
 
@@ -154,17 +167,18 @@ def why_not_again(*, transient: bool, outcome: Outcome, repeatable: bool) -> Gav
 @contextlib.contextmanager
 def no_waiting() -> Iterator[None]:
     """Make every delay between attempts pass at once; see `carevalidate_async.testing`."""
-    global _waits  # noqa: PLW0603 - a switch for whole test runs, whatever task or thread they use
-    before, _waits = _waits, False
+    # For whatever task or thread, and as long as anybody is inside.
+    somebody = object()
+    _no_waiting.add(somebody)
     try:
         yield
     finally:
-        _waits = before
+        _no_waiting.discard(somebody)
 
 
 def time_to_wait(seconds: float) -> float:
     """Return *seconds*, or zero under `no_waiting`."""
-    return seconds if _waits else 0.0
+    return 0.0 if _no_waiting else seconds
 
 
 @attrs.frozen(kw_only=True)
@@ -209,7 +223,7 @@ T = TypeVar("T", bound=Tried)
 
 
 async def repeat(
-    attempt: Callable[[], Awaitable[T]],
+    attempt: Callable[[Callable[[], None]], Awaitable[T]],
     *,
     policy: RetryPolicy,
     quota: RetryQuota | None,
@@ -221,7 +235,8 @@ async def repeat(
     Return the first result that is final, or the last one and why there was no other.
 
     Args:
-        attempt: Makes one try. It returns its failures: what it raises ends the call.
+        attempt: Makes one try, and calls what it is given once it has its turn: from then on it
+            counts. It returns its failures: what it raises ends the call.
 
         policy: How often and how patiently.
 
@@ -233,7 +248,7 @@ async def repeat(
 
         clock: Time and chance.
     """
-    first = await attempt()
+    first = await attempt(no_charge)
     if first.settled and quota is not None:
         quota.give_back(quota.EARNED)
     if not first.again:
@@ -254,29 +269,41 @@ async def repeat(
         before_sleep=lambda state: before_sleep(_result(state), state.upcoming_sleep),
         retry_error_callback=_result,
     )
-    return await retrying(retries.step), retries.gave_up
+    try:
+        return await retrying(retries.step), retries.gave_up
+    finally:
+        # What was taken for a retry that nobody made, whatever kept it from being made.
+        retries.give_back(retries.held)
+
+
+def no_charge() -> None:
+    """Do nothing: first tries are free."""
 
 
 @attrs.define(kw_only=True)
 class _Retries(Generic[T]):
     """The state of one call's retries; each call has its own, as each has its own tenacity."""
 
-    attempt: Callable[[], Awaitable[T]]
+    attempt: Callable[[Callable[[], None]], Awaitable[T]]
     made: list[T]
     policy: RetryPolicy
     quota: RetryQuota | None
     deadline: float | None
     clock: Clock
-    taken: int = 0  # tokens for the retry that comes next
+    held: int = 0  # tokens for the retry that comes next
+    spent: int = 0  # tokens for the one that is under way
     gave_up: GaveUp | None = None
 
     async def step(self) -> T:
         """Make a try."""
         if self.made:
             return self.made.pop()  # tenacity's own first try: the one that was made already
-        result = await self.attempt()
+        self.spent = 0
+        result = await self.attempt(self._spend)
         if result.settled:
-            self._give_back()
+            self.give_back(self.spent)
+        self.give_back(self.held)  # It never had its turn.
+        self.held = 0
         return result
 
     def wait(self, state: tenacity.RetryCallState) -> float:
@@ -290,12 +317,16 @@ class _Retries(Generic[T]):
         return self.gave_up is not None
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; a retry that is cancelled before it began costs nothing."""
-        try:
-            await self.clock.sleep(time_to_wait(seconds))
-        except BaseException:
-            self._give_back()
-            raise
+        """Wait."""
+        await self.clock.sleep(time_to_wait(seconds))
+
+    def give_back(self, tokens: int) -> None:
+        """Give *tokens* back to the quota."""
+        if self.quota is not None:
+            self.quota.give_back(tokens)
+
+    def _spend(self) -> None:
+        self.spent, self.held = self.held, 0
 
     def _reason(self, state: tenacity.RetryCallState) -> GaveUp | None:
         last = _result(state)
@@ -312,12 +343,8 @@ class _Retries(Generic[T]):
             taken = self.quota.take(timed_out=last.timed_out)
             if taken is None:
                 return GaveUp.RETRY_QUOTA
-            self.taken = taken
+            self.held = taken
         return None
-
-    def _give_back(self) -> None:
-        if self.quota is not None:
-            self.quota.give_back(self.taken)
 
 
 def _result(state: tenacity.RetryCallState) -> Any:  # noqa: ANN401 - the try as it was

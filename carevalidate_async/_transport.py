@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=BaseException)
 
+_CLOSED = "the connections were closed"
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
 # Not sent, and trying again changes nothing.
 _HOPELESS = (
@@ -93,7 +93,7 @@ class Transport:
 
         max_connections: Requests on the wire at a time.
 
-        proxy: URL of an HTTP proxy.
+        proxy: URL of an HTTP proxy, checked.
 
         ssl: TLS settings; True for the defaults.
 
@@ -110,7 +110,10 @@ class Transport:
         proxy: str | None,
         ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool,
     ) -> None:
-        _check_kinds(proxy, ssl)
+        if not isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
+            raise ConfigurationError(
+                "ssl must be an ssl.SSLContext, an aiohttp.Fingerprint or a bool"
+            )
         self._pool = Pool(session=session, connector=connector, max_connections=max_connections)
         self._proxy = proxy
         self._ssl = ssl
@@ -174,16 +177,21 @@ class Transport:
         await self._pool.rest(seconds)
 
     async def aclose(self) -> None:
-        """Close the connections that are ours; a second call does nothing."""
+        """Close the connections that are ours, and end what is under way; see `Pool.aclose`."""
         await self._pool.aclose()
 
     async def _exchange(
         self, session: aiohttp.ClientSession, sealed: Sealed, body: OneShot, ends: float
     ) -> Reply | NoReply:
         response: aiohttp.ClientResponse | None = None
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker: somebody awaits this
+        cancelled_before = task.cancelling()
+        clock = asyncio.timeout_at(ends)
+        self._pool.exchanges.add(clock)
         try:
             async with (
-                asyncio.timeout_at(ends),
+                clock,
                 session.request(
                     sealed.method,
                     sealed.url,
@@ -215,11 +223,11 @@ class Transport:
                 )
         except asyncio.CancelledError as error:
             response = None  # this frame is in the traceback, and its repr shows cookies
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # in a task we are
+            if task.cancelling() > cancelled_before:
                 # Without aiohttp's frames: their locals hold headers and body.
                 raise _stripped(error) from None
             # Nobody cancelled this call. aiohttp cancels its own step when a connector is closed.
-            return NoReply(what="the connections were closed", sent=body.started)
+            return NoReply(what=_CLOSED, sent=body.started)
         except _HOPELESS as error:
             return NoReply(
                 what=f"no trusted connection ({type(error).__name__})",
@@ -235,6 +243,8 @@ class Transport:
                 cause=_shown(error),
             )
         except TimeoutError as error:
+            if self._pool.closed:
+                return NoReply(what=_CLOSED, sent=body.started)
             what = "no answer in time" if body.started else "no connection in time"
             return NoReply(what=what, sent=body.started, timed_out=True, cause=_shown(error))
         except BodyError as error:
@@ -249,26 +259,7 @@ class Transport:
             )
         finally:
             body.withdrawn = True
-
-
-def _check_kinds(proxy: object, ssl: object) -> None:
-    if not isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
-        raise ConfigurationError("ssl must be an ssl.SSLContext, an aiohttp.Fingerprint or a bool")
-    if proxy is not None and not _is_http_url(proxy):
-        # It may hold a password, so it is not repeated.
-        raise ConfigurationError("proxy must be an http:// or https:// URL")
-
-
-def _is_http_url(url: object) -> bool:
-    # Neither may drop what the other sees: urlsplit passes over the ends of lines.
-    if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url:
-        return False
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(host)
+            self._pool.exchanges.discard(clock)
 
 
 def _shown(error: Exception) -> OSError | None:

@@ -100,7 +100,7 @@ class Attempt:
 
         status: HTTP status of the answer; None when there was none.
 
-        delay: Seconds waited before the next try; None when there was no next one.
+        delay: Seconds to wait before the next try; None when there was to be no next one.
 
         queued: Seconds waited for a free connection before; they are not part of *duration*.
     """
@@ -201,8 +201,8 @@ class ConfigurationError(CareValidateError):
     """
     The client cannot work as configured; it refused to send.
 
-    `outcome` is `UNKNOWN` instead of `NOT_SENT` only where an earlier attempt of the same call may
-    have landed.
+    `outcome` is not `NOT_SENT` only where an earlier attempt of the same call may have landed
+    (`UNKNOWN`) or was refused (`REJECTED`).
     """
 
 
@@ -210,8 +210,8 @@ class ClientClosedError(CareValidateError):
     """
     The client was closed before this could be sent.
 
-    `outcome` is `UNKNOWN` instead of `NOT_SENT` only where an earlier attempt of the same call may
-    have landed.
+    `outcome` is not `NOT_SENT` only where an earlier attempt of the same call may have landed
+    (`UNKNOWN`) or was refused (`REJECTED`).
     """
 
 
@@ -219,8 +219,8 @@ class APIConnectionError(CareValidateError):
     """
     No connection to the vendor was made, so this attempt did not reach it.
 
-    `outcome` is `UNKNOWN` instead of `NOT_SENT` only where an earlier attempt of the same call may
-    have landed.
+    `outcome` is not `NOT_SENT` only where an earlier attempt of the same call may have landed
+    (`UNKNOWN`) or was refused (`REJECTED`).
     """
 
 

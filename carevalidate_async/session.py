@@ -143,10 +143,15 @@ class Session:
         )
 
     async def aclose(self) -> None:
-        """Close the connections, unless they are another's; a second call does nothing."""
-        self._closed = True
+        """
+        Close the connections, unless they are another's; a second call does nothing.
+
+        Raises:
+            ConfigurationError: Another running event loop uses them.
+        """
         if self._owner:
             await self._transport.aclose()
+        self._closed = True
 
     async def run(
         self,

@@ -3,7 +3,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from time import time as wall_clock
+from typing import TYPE_CHECKING, Any, Never
 
 import attrs
 import pytest
@@ -45,6 +48,7 @@ from carevalidate_async import (
     RateLimitError,
     ResponseDecodeError,
     RetryPolicy,
+    RetryQuota,
     _call,
 )
 from carevalidate_async._config import Settings
@@ -57,10 +61,12 @@ from carevalidate_async.session import Session
 from raw_server import ON_RECORD, good, http
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from carevalidate_async.models import Answer
 
+Noting = Callable[[], None]
+Attempting = Callable[[Noting, Noting], Awaitable[Reply | NoReply]]
 
 REQUESTS: Mapping[str, object] = {
     "confirm_payment": PAYMENT,
@@ -133,10 +139,11 @@ HAPPENINGS: Mapping[str, Happening] = {
 class Scripted(Transport):
     """Gives what it is told to, and keeps what it is given."""
 
-    def __init__(self, *script: Reply | NoReply | Exception) -> None:
+    def __init__(self, *script: Reply | NoReply | Exception | Attempting) -> None:
         super().__init__(session=None, connector=None, max_connections=1, proxy=None, ssl=True)
         self.script = list(script)
         self.sent: list[Sealed] = []
+        self.limits: list[tuple[float, float | None]] = []
 
     async def send(
         self,
@@ -144,15 +151,91 @@ class Scripted(Transport):
         *,
         attempt_timeout: float,
         deadline: float | None,
-        on_turn: Callable[[], None],
-        on_wire: Callable[[], None],
+        on_turn: Noting,
+        on_wire: Noting,
     ) -> Reply | NoReply:
-        on_turn()
         self.sent.append(sealed)
+        self.limits.append((attempt_timeout, deadline))
         got = self.script.pop(0)
+        if callable(got):
+            return await got(on_turn, on_wire)
+        on_turn()
         if isinstance(got, Exception):
             raise got
         return got
+
+
+class Stuck(Scripted):
+    """Gives what it is told to, and then nothing any more: it hangs at a certain place."""
+
+    def __init__(self, *script: Reply | NoReply, where: str) -> None:
+        super().__init__(*script)
+        self.where = where
+        self.stuck = asyncio.Event()
+
+    async def rest(self, seconds: float) -> None:
+        if self.where == "delay" and not self.script:
+            await self.hang()
+        await super().rest(seconds)
+
+    async def hang(self) -> Never:
+        self.stuck.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def stuck(*names: str, where: str) -> Stuck:
+    """Return what hangs after *names*: in the delay, in the queue, connecting or on the wire."""
+    transport = Stuck(*(got(CONFIRM, name) for name in names), where=where)
+
+    async def hangs(on_turn: Noting, on_wire: Noting) -> Reply | NoReply:
+        if where in {"connecting", "wire"}:
+            on_turn()
+        if where == "wire":
+            on_wire()
+        await transport.hang()
+
+    if where != "delay":
+        transport.script.append(hangs)
+    return transport
+
+
+def takes(time: Time, queued: float, lasts: float, got: Reply | NoReply) -> Attempting:
+    """Wait so many seconds for a connection, and then so many for *got*."""
+
+    async def attempt(on_turn: Noting, on_wire: Noting) -> Reply | NoReply:
+        time.now += queued
+        on_turn()
+        on_wire()
+        time.now += lasts
+        return got
+
+    return attempt
+
+
+def queues(time: Time, seconds: float) -> Attempting:
+    """Wait so many seconds for a connection, in vain."""
+
+    async def attempt(_on_turn: Noting, _on_wire: Noting) -> Reply | NoReply:
+        time.now += seconds
+        return HAPPENINGS["queued"].got
+
+    return attempt
+
+
+def closing(got: Reply | NoReply | Exception) -> Scripted:
+    """Return what is closed while the attempt is under way that ends with *got*."""
+    transport = Scripted()
+
+    async def attempt(on_turn: Noting, _on_wire: Noting) -> Reply | NoReply:
+        on_turn()
+        await transport.aclose()
+        if isinstance(got, Exception):
+            raise got
+        return got
+
+    transport.script.append(attempt)
+    return transport
 
 
 def got(calling: Calling, name: str) -> Reply | NoReply:
@@ -171,6 +254,7 @@ async def run(
     retry: RetryPolicy = AT_ONCE,
     deadline: float | None = None,
     hooks: tuple[Callable[[Event], None], ...] = (),
+    quota: RetryQuota | None = None,
 ) -> Answer:
     """Make the call over *transport*."""
     session = Session(
@@ -178,6 +262,7 @@ async def run(
         secret=Secret("test"),
         transport=transport,
         settings=Settings(retry=retry, deadline=deadline, hooks=hooks),
+        quota=quota,
     )
     answer: Answer = await session.run(
         calling.operation,
@@ -246,7 +331,7 @@ class TestOutcome:
             # None that may have landed before.
             (["refused", "401"], AuthenticationError, REJECTED, False),
             (["429", "401"], AuthenticationError, REJECTED, False),
-            (["429", "429", "429", "refused"], APIConnectionError, NOT_SENT, True),
+            (["429", "429", "429", "refused"], APIConnectionError, REJECTED, True),
             # On record, and not by this call.
             (["refused", "on record"], IdempotencyConflictError, RECORDED, False),
             (["429", "on record"], IdempotencyConflictError, RECORDED, False),
@@ -468,6 +553,26 @@ class TestAttempts:
         assert transport.sent[0].idempotency_key == caught.value.idempotency_key
 
 
+class TestErrorText:
+    async def test_without_an_answer(self) -> None:
+        """It says which operation it was and what happened, and the error keeps its cause."""
+        cause = OSError("reset")
+        lost = NoReply(what="cut off", sent=True, transient=False, cause=cause)
+        with pytest.raises(AnswerLostError) as caught:
+            await run(CONFIRM, Scripted(lost))
+
+        assert "confirm_payment: cut off" == caught.value.summary
+        assert cause is caught.value.__cause__
+
+    async def test_private_texts_are_left_out(self) -> None:
+        """What the request keeps to itself is not told, though the vendor repeats it."""
+        transport = Scripted(reply(400, no("nobody ships to 1600 Pennsylvania Avenue NW")))
+        with pytest.raises(BadRequestError) as caught:
+            await run(UPDATE_USER, transport)
+
+        assert "nobody ships to [hidden]" in str(caught.value)
+
+
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The clock of every call, which moves only when one of them sleeps."""
@@ -529,6 +634,110 @@ class TestDelays:
         assert [4, None] == [attempt.delay for attempt in error.attempts]
 
 
+class TestTrouble:
+    """What goes wrong in the caller's own code changes nothing of what is said."""
+
+    @pytest.mark.parametrize("name", ["401", "ok"])
+    async def test_in_a_filter_of_the_log(self, name: str) -> None:
+        """A filter of the log that fails is not heard of."""
+        logger = logging.getLogger("carevalidate_async")
+        before = logger.level
+
+        def broken(_: logging.LogRecord) -> bool:
+            raise LookupError
+
+        logger.addFilter(broken)
+        logger.setLevel(logging.DEBUG)
+        try:
+            if name == "ok":
+                await works(CONFIRM, name)
+            else:
+                assert REJECTED is (await fails(CONFIRM, name)).outcome
+        finally:
+            logger.removeFilter(broken)
+            logger.setLevel(before)
+
+    @pytest.mark.parametrize(
+        ("name", "kind", "outcome", "attempts"),
+        [
+            ("401", CallStarted, NOT_SENT, 0),
+            ("401", AttemptEnded, REJECTED, 1),
+            ("503", AttemptEnded, UNKNOWN, 1),
+            ("ok", AttemptEnded, RECORDED, 1),
+        ],
+    )
+    async def test_exit_in_a_hook(
+        self, name: str, kind: type[Event], outcome: Outcome, attempts: int
+    ) -> None:
+        """A program that exits in a hook is told the truth by the others all the same."""
+        events: list[Event] = []
+
+        def leave(event: Event) -> None:
+            if isinstance(event, kind):
+                raise SystemExit
+
+        transport = Scripted(got(CONFIRM, name))
+        with pytest.raises(SystemExit):
+            await run(CONFIRM, transport, hooks=(events.append, leave))
+
+        ended = events[-1]
+        assert isinstance(ended, CallEnded)
+        assert (outcome, attempts) == (ended.outcome, len(ended.attempts))
+
+    async def test_retry_after_a_date(self) -> None:
+        """A Retry-After that is a date is told in seconds from now."""
+        date = formatdate(wall_clock() + 30, usegmt=True)
+        with pytest.raises(RateLimitError) as caught:
+            await run(CONFIRM, Scripted(reply(429, no("later"), retry_after=date)))
+
+        assert caught.value.retry_after is not None
+        assert 20 < caught.value.retry_after <= 30
+
+
+class TestTime:
+    async def test_of_an_attempt(self, time: Time) -> None:
+        """An attempt tells how long it waited for a connection, and how long it took from there."""
+        transport = Scripted(
+            takes(time, 3, 2, HAPPENINGS["lost"].got), takes(time, 1, 4, got(CONFIRM, "ok"))
+        )
+        meta = (await run(CONFIRM, transport)).meta
+
+        assert [(3, 2), (1, 4)] == [(each.queued, each.duration) for each in meta.attempts]
+
+    async def test_of_an_attempt_without_a_connection(self, time: Time) -> None:
+        """An attempt that waits for a connection in vain spends all of its time in that."""
+        transport = Scripted(
+            takes(time, 3, 2, HAPPENINGS["lost"].got),
+            queues(time, 5),
+            takes(time, 0, 1, got(CONFIRM, "ok")),
+        )
+        meta = (await run(CONFIRM, transport)).meta
+
+        waited = [(each.queued, each.duration) for each in meta.attempts]
+        assert [(3, 2), (5, 0), (0, 1)] == waited
+
+    async def test_of_the_call(self, time: Time) -> None:
+        """A call takes as long as its attempts, their waits and the delays between them."""
+        events: list[Event] = []
+        transport = Scripted(
+            takes(time, 3, 2, HAPPENINGS["lost"].got), takes(time, 1, 4, got(CONFIRM, "ok"))
+        )
+        answer = await run(
+            CONFIRM, transport, retry=RetryPolicy(base_delay=7), hooks=(events.append,)
+        )
+
+        ended = events[-1]
+        assert isinstance(ended, CallEnded)
+        assert (17, 17) == (answer.meta.elapsed, ended.elapsed)
+
+    async def test_limits(self, time: Time) -> None:
+        """Each attempt has half a minute of its own, and all have one moment to end at."""
+        transport = Scripted(HAPPENINGS["lost"].got, got(CONFIRM, "ok"))
+        await run(CONFIRM, transport, retry=RetryPolicy(base_delay=1), deadline=60)
+
+        assert [(30, 1060), (30, 1060)] == transport.limits
+
+
 class TestGaveUp:
     @pytest.mark.parametrize(
         ("calling", "names", "reason"),
@@ -552,6 +761,135 @@ class TestGaveUp:
         assert f"gave up: {reason}" in str(error)
         assert reason is pickle.loads(pickle.dumps(error)).gave_up  # noqa: S301 - of our own making
 
+    @pytest.mark.parametrize(
+        ("calling", "met", "reason"),
+        [
+            (CONFIRM, "lost", GaveUp.CLOSED),
+            (CONFIRM, "429", GaveUp.CLOSED),
+            (INTEND, "refused", GaveUp.CLOSED),
+            (CONFIRM, ClientClosedError("closed"), GaveUp.CLOSED),
+            # There would have been no other try anyway.
+            (CONFIRM, "401", GaveUp.FINAL),
+            (CONFIRM, ConfigurationError("no"), GaveUp.FINAL),
+            (INTEND, "lost", GaveUp.UNSAFE),
+        ],
+    )
+    async def test_closed_meanwhile(
+        self, calling: Calling, met: str | Exception, reason: GaveUp
+    ) -> None:
+        """Of a client that is closed in the midst of an attempt, that is why there is no other."""
+        transport = closing(met if isinstance(met, Exception) else got(calling, met))
+        with pytest.raises(CareValidateError) as caught:
+            await run(calling, transport)
+
+        assert reason is caught.value.gave_up
+        assert 1 == len(caught.value.attempts)
+
+
+class TestQuota:
+    @pytest.mark.parametrize(
+        ("name", "tokens"),
+        [
+            # A clear answer.
+            ("ok", 96),
+            ("400", 96),
+            ("401", 96),
+            ("404", 96),
+            ("on record", 96),
+            # None, or not a clear one.
+            ("refused", 95),
+            ("bad tls", 95),
+            ("lost", 95),
+            ("a bug", 95),
+            ("half", 95),
+            ("moved", 95),
+            ("409", 95),
+            ("501", 95),
+            ("503", 95),
+            # Clear, and a vendor that has too much to do.
+            ("429", 95),
+        ],
+    )
+    async def test_clear_answers_earn(self, name: str, tokens: int) -> None:
+        """A first try brings a token if the vendor has given a clear answer, yes or no."""
+        quota = RetryQuota(100)
+        quota.take(timed_out=False)
+        transport = Scripted(got(CONFIRM, name))
+        try:
+            await run(CONFIRM, transport, retry=RetryPolicy(max_attempts=1), quota=quota)
+        except CareValidateError:
+            assert name != "ok"
+
+        assert tokens == quota.tokens
+
+    @pytest.mark.parametrize(
+        ("name", "tokens"), [("lost", 95), ("503", 95), ("429", 95), ("slow", 90), ("queued", 90)]
+    )
+    async def test_retries_are_paid_for(self, name: str, tokens: int) -> None:
+        """A retry is paid for, and more after a timeout than after any other failure."""
+        quota = RetryQuota(100)
+        await fails(CONFIRM, name, "refused", retry=RetryPolicy(max_attempts=2), quota=quota)
+
+        assert tokens == quota.tokens
+
+    async def test_retry_that_settles_is_free(self) -> None:
+        """A retry that gets a clear answer gives back what it took."""
+        quota = RetryQuota(100)
+        await works(CONFIRM, "slow", "ok", quota=quota)
+
+        assert 100 == quota.tokens
+
+
+class TestCancelled:
+    @pytest.mark.parametrize(
+        ("names", "where", "outcome"),
+        [
+            ([], "queue", NOT_SENT),
+            ([], "connecting", NOT_SENT),
+            ([], "wire", UNKNOWN),
+            # Between two attempts, or before the next one is on its way.
+            (["refused"], "delay", NOT_SENT),
+            (["429"], "delay", REJECTED),
+            (["429"], "queue", REJECTED),
+            (["lost"], "delay", UNKNOWN),
+            (["lost"], "connecting", UNKNOWN),
+            (["refused", "429"], "delay", REJECTED),
+            (["lost", "429"], "delay", UNKNOWN),
+            (["lost", "refused"], "queue", UNKNOWN),
+            # With one on its way.
+            (["429"], "wire", UNKNOWN),
+            (["refused"], "wire", UNKNOWN),
+        ],
+    )
+    async def test_outcome(
+        self, names: list[str], where: str, outcome: Outcome, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """
+        A call that is cancelled tells its hooks and the log what is known by then; an attempt
+        counts once it is on the wire, and from then on it may have landed.
+        """
+        events: list[Event] = []
+        transport = stuck(*names, where=where)
+        task = asyncio.ensure_future(run(CONFIRM, transport, hooks=(events.append,)))
+        async with asyncio.timeout(5):
+            await transport.stuck.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        ended = events[-1]
+        assert isinstance(ended, CallEnded)
+        assert (True, None, outcome) == (ended.cancelled, ended.error, ended.outcome)
+        told = [event.attempt for event in events if isinstance(event, AttemptEnded)]
+        assert list(ended.attempts) == told
+        assert len(names) + (where == "wire") == len(told)
+        if where == "wire":
+            assert ("cancelled", UNKNOWN) == (told[-1].happened, told[-1].outcome)
+        (message,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+        so_far = f"cancelled after {len(told)} attempts, outcome {outcome}"
+        key = ended.idempotency_key
+        assert f"confirm_payment {so_far}; idempotency key {key}" == message
+
 
 class TestHooks:
     async def test_events(self) -> None:
@@ -568,10 +906,11 @@ class TestHooks:
         assert isinstance(second, AttemptEnded)
         assert answer.meta.attempts[1] == second.attempt
         assert isinstance(ended, CallEnded)
-        assert (answer.meta.attempts, None, False) == (
+        assert (answer.meta.attempts, None, False, RECORDED) == (
             ended.attempts,
             ended.error,
             ended.cancelled,
+            ended.outcome,
         )
         assert {key} == {event.idempotency_key for event in events}
         assert {"confirm_payment"} == {event.operation for event in events}
@@ -584,7 +923,7 @@ class TestHooks:
         ended = events[-1]
         assert isinstance(ended, CallEnded)
         assert error is ended.error
-        assert (UNKNOWN, False) == (ended.error.outcome, ended.cancelled)
+        assert (UNKNOWN, UNKNOWN, False) == (ended.error.outcome, ended.outcome, ended.cancelled)
 
     async def test_all_hooks_hear(self) -> None:
         """Each hook hears of each event."""
@@ -615,20 +954,24 @@ class TestHooks:
 
         assert len(names) + 2 == len(events)
         logged = [record for record in caplog.records if record.levelno == logging.ERROR]
-        assert len(events) == len(logged)
-        assert all("hook failed" in record.message for record in logged)
+        failed = [f"a hook failed on {type(event).__name__}" for event in events]
+        assert failed == [record.getMessage() for record in logged]
+        assert {trouble} == {record.exc_info[0] for record in logged if record.exc_info}
 
 
 class TestLog:
-    async def test_retries_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_retries_are_told(self, time: Time, caplog: pytest.LogCaptureFixture) -> None:
         """Each attempt is logged for debugging and each repetition for information, with key."""
         caplog.set_level(logging.DEBUG, "carevalidate_async")
-        answer = await works(CONFIRM, "lost", "ok")
+        answer = await works(CONFIRM, "503", "ok", retry=RetryPolicy(base_delay=1))
 
-        levels = [record.levelname for record in caplog.records]
-        assert ["DEBUG", "INFO", "DEBUG"] == levels
-        assert all(str(answer.meta.idempotency_key) in r.message for r in caplog.records)
-        assert "AnswerLostError" in caplog.records[1].message
+        name, key = "confirm_payment", f"idempotency key {answer.meta.idempotency_key}"
+        error = "InternalServerError"
+        assert [
+            ("DEBUG", f"{name} attempt 1: {error}, status 503, 0.000 s, {key}"),
+            ("INFO", f"{name}: trying again in 1.000 s after {error}, {key}"),
+            ("DEBUG", f"{name} attempt 2: ok, status 200, 0.000 s, {key}"),
+        ] == [(record.levelname, record.getMessage()) for record in caplog.records]
 
     async def test_quiet_by_default(self, caplog: pytest.LogCaptureFixture) -> None:
         """Nothing is logged as a warning, however often a call fails: the error says it all."""

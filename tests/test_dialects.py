@@ -656,6 +656,22 @@ class TestBlankOut:
         assert "x" * 299 + "…" == blank_out("x" * 301, ())
         assert "[hidden]" == blank_out("s" * 400, ("s" * 400,))
 
+    @pytest.mark.parametrize("place", [3990, 3995, 3999, 4000, 10_000])
+    @pytest.mark.parametrize("filling", ["x ", "s" * 500 + " "])
+    def test_end_of_the_look(self, place: int, filling: str) -> None:
+        """
+        Of a text that is far too long only the beginning is looked at, and a private text that
+        stands where the look ends is not shown in part.
+        """
+        private = "private text of some length"
+        before = (filling * place)[:place]
+
+        shown = blank_out(f"{before}{private}, {private} " * 3, (private, "s" * 500))
+
+        assert len(shown) <= 300
+        assert shown.endswith("…")
+        assert "priv" not in shown
+
     @pytest.mark.parametrize("piece", ["a", "a@", "1 ", "1-", "+1"])
     def test_long_texts_take_no_time(self, piece: str) -> None:
         """

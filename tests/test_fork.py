@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from calls import CONFIRM, Client
-from carevalidate_async import ConfigurationError
+from carevalidate_async import ConfigurationError, RetryQuota
 from test_lifecycle import ServerInThread
 
 if TYPE_CHECKING:
@@ -102,6 +102,37 @@ def test_child_leaves_the_parents_connections(
     own = {arrived.connection for arrived in outside.server.requests} - {1}
     assert ({2} if end is used else set()) == own
     assert [1, 1] == [a.connection for a in outside.server.requests if a.connection == 1]
+
+
+def test_among_others_whose_loops_have_ended(outside: ServerInThread) -> None:
+    """Clients that were not closed, but whose event loops have ended, do not get in the way."""
+    ended = [CONFIRM.client(outside.server.url) for _ in range(8)]
+    for client in ended:
+        asyncio.run(ask(client))
+    live: list[Client] = [CONFIRM.client(outside.server.url)]
+    with asyncio.Runner() as runner:
+        runner.run(ask(live[0]))
+        status = in_child(lambda: used(live))
+        runner.run(ask(live[0]))
+        runner.run(live[0].aclose())
+
+    assert 0 == status
+    assert 8 + 2 + 2 == len(outside.server.requests)
+    forgotten(ended)
+
+
+def test_quota_that_another_thread_holds() -> None:
+    """A fork in the middle of another thread's payment leaves the child a quota that works."""
+    quota = RetryQuota(100)
+    quota._lock.acquire()
+
+    def pay() -> None:
+        assert 5 == quota.take(timed_out=False)
+        assert 95 == quota.tokens
+
+    assert 0 == in_child(pay)
+    quota._lock.release()
+    assert 100 == quota.tokens
 
 
 def test_client_that_was_not_used_before(outside: ServerInThread) -> None:

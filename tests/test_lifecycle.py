@@ -14,6 +14,7 @@ from calls import CONFIRM, ONCE, PATIENT, UPDATE_METHOD, Client, settle
 from carevalidate_async import (
     AnswerLostError,
     APIConnectionError,
+    APITimeoutError,
     CareValidateError,
     ClientClosedError,
     ConfigurationError,
@@ -312,7 +313,7 @@ class TestClose:
         assert GaveUp.CLOSED is caught.value.gave_up
         assert 1 == len(server.requests)
 
-    @pytest.mark.parametrize(("status", "outcome"), [(503, UNKNOWN), (429, NOT_SENT)])
+    @pytest.mark.parametrize(("status", "outcome"), [(503, UNKNOWN), (429, REJECTED)])
     async def test_between_attempts(self, status: int, outcome: Outcome) -> None:
         """
         A call between two attempts does not wait for its time, and is unknown if the first may have
@@ -365,6 +366,55 @@ class TestClose:
                 await task
 
         assert (NOT_SENT, 1) == (caught.value.outcome, len(caught.value.attempts))
+
+    @pytest.mark.parametrize("borrowed", [False, True])
+    async def test_on_the_wire_of_whoever_it_is(self, borrowed: bool) -> None:
+        """So does one over the caller's session, which stays open."""
+        async with aiohttp.ClientSession() as session, RawServer(silent, silent) as server:
+            given = session if borrowed else None
+            client = CONFIRM.client(server.url, session=given, max_connections=1)
+            tasks = [asyncio.create_task(CONFIRM.ask(client)) for _ in range(2)]
+            await server.arrived(1)
+            await client.aclose()
+            async with asyncio.timeout(5):
+                sent, queued = await asyncio.gather(*tasks, return_exceptions=True)
+
+            assert not session.closed
+
+        assert isinstance(sent, AnswerLostError)
+        assert isinstance(queued, ClientClosedError)
+        assert (UNKNOWN, NOT_SENT) == (sent.outcome, queued.outcome)
+
+    async def test_in_a_handshake(self) -> None:
+        """A call that waits for the server's part of TLS ends at once, and was not sent."""
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = CONFIRM.client(f"https://127.0.0.1:{port}", retry=ONCE)
+            task = asyncio.create_task(CONFIRM.ask(client))
+            await settle()
+            await client.aclose()
+            with pytest.raises(APIConnectionError) as caught:
+                async with asyncio.timeout(5):
+                    await task
+
+        assert (NOT_SENT, GaveUp.CLOSED) == (caught.value.outcome, caught.value.gave_up)
+        assert not isinstance(caught.value, APITimeoutError)
+
+    async def test_from_another_loop(self, outside: ServerInThread) -> None:
+        """A client cannot be closed from another loop than the one that it runs in."""
+        client = CONFIRM.client(outside.server.url)
+        await ask(client)
+        with pytest.raises(ConfigurationError, match="close it there"):
+            await asyncio.to_thread(asyncio.run, client.aclose())
+        await ask(client)
+        await client.aclose()
+
+        assert 2 == len(outside.server.requests)
 
     async def test_by_many(self) -> None:
         """Closing from several tasks is closing once."""

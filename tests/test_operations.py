@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import re
+import traceback
 import uuid
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -254,6 +255,20 @@ class TestSeal:
         assert CREDENTIAL.encode() not in sealed.body
         assert CREDENTIAL not in sealed.url
 
+    def test_refused_parameter_shows_no_credential(self) -> None:
+        """
+        The traceback of a refused parameter of the path holds no credential in its variables.
+        """
+        with pytest.raises(InvalidRequestError) as caught:
+            seal(CREATE_CASE_PAYMENT, EXAMPLES["create_case_payment"], path={"case_id": ".."})
+
+        frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+        shown = [
+            repr(frame.f_locals) for frame in frames if "tests" not in frame.f_code.co_filename
+        ]
+        assert shown
+        assert CREDENTIAL not in "".join(shown)
+
     def test_token_in_body(self) -> None:
         """
         Planocore's credential is in the body and in no header.
@@ -458,6 +473,35 @@ class TestRead:
         assert Outcome.UNKNOWN is found.outcome
         assert "code" in str(found)
         assert "canary" not in str(found)
+
+    @pytest.mark.parametrize(
+        ("description", "code", "kept"),
+        [
+            # A word that is there by chance says nothing of the payer.
+            ("payment", "PAYMENT_LIMIT_REACHED", True),
+            ("A visit", "ERR_1000234", True),
+            ("A visit", "E2024-01-01", True),
+            ("PAYMENT_LIMIT_REACHED", "IDEMPOTENCY_ERROR", True),
+            # What can only be the request's own.
+            ("visit", "VISIT", False),
+            ("limit_reached", "PAYMENT_LIMIT_REACHED", False),
+            ("A visit", f"bad:{CREDENTIAL}", False),
+            ("A visit", "caller-2025550177", False),
+        ],
+    )
+    def test_code_that_repeats_the_request(self, description: str, code: str, kept: bool) -> None:
+        """
+        A code that nobody documents is given on, unless it repeats a private text of the request.
+        """
+        request_ = CasePaymentRequest(amount=100, description=description)
+        body = json.dumps({"success": False, "code": code, "message": "no"}).encode()
+
+        found = read(
+            CREATE_CASE_PAYMENT, Reply(status=400, headers={}, body=body), request=request_
+        )
+
+        assert isinstance(found, APIStatusError)
+        assert (code if kept else None) == found.code
 
     @settings(max_examples=300, deadline=None)
     @given(reply=REPLIES)

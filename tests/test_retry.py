@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import statistics
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from calls import Time
 from carevalidate_async import ConfigurationError, GaveUp, Outcome, RetryPolicy, RetryQuota
-from carevalidate_async._retry import Clock, repeat, time_to_wait, why_not_again
+from carevalidate_async._retry import Clock, WorstCase, repeat, time_to_wait, why_not_again
 from carevalidate_async.testing import no_waiting
 
 
@@ -67,8 +68,11 @@ async def tries(
     """Return how many attempts a call has whose tries give what *trying* does, and why no more."""
     numbers = itertools.count(1)
 
-    async def attempt() -> Result:
-        return trying(next(numbers))
+    async def attempt(turn: Callable[[], None]) -> Result:
+        turn()
+        number = next(numbers)
+        assert number <= policy.max_attempts
+        return trying(number)
 
     last, gave_up = await repeat(
         attempt,
@@ -88,11 +92,19 @@ class TestRetryPolicy:
 
         assert (4, 0.5, 8.0, 60.0) == attrs.astuple(policy)
 
+    @pytest.mark.parametrize("kind", [RetryPolicy, WorstCase])
+    def test_facts_have_names(self, kind: Callable[..., object]) -> None:
+        """Two numbers cannot change places: each is given by its name."""
+        with pytest.raises(TypeError, match="positional"):
+            kind(4, 1.0, 2.0)
+
     @pytest.mark.parametrize("attempts", [0, -1, 1.0, True, "3", None])
     def test_attempts_are_a_positive_int(self, attempts: object) -> None:
         """What is no count of attempts is refused, and named."""
-        with pytest.raises(ConfigurationError, match="max_attempts"):
+        with pytest.raises(ConfigurationError) as caught:
             RetryPolicy(max_attempts=attempts)  # type: ignore[arg-type]  # on purpose
+
+        assert "RetryPolicy.max_attempts must be an int of at least 1" == str(caught.value)
 
     @pytest.mark.parametrize("name", ["base_delay", "max_delay", "max_retry_after"])
     @pytest.mark.parametrize(
@@ -102,17 +114,20 @@ class TestRetryPolicy:
         """What is no finite number of seconds is refused, and named."""
         options: dict[str, Any] = {name: seconds}
 
-        with pytest.raises(ConfigurationError, match=name) as caught:
+        with pytest.raises(ConfigurationError) as caught:
             RetryPolicy(**options)
 
+        wanted = "must be a finite number of seconds, not negative"
+        assert f"RetryPolicy.{name} {wanted}" == str(caught.value)
         assert Outcome.NOT_SENT is caught.value.outcome
 
+    @pytest.mark.parametrize("seconds", [0, sys.float_info.max])
     @pytest.mark.parametrize("name", ["base_delay", "max_delay", "max_retry_after"])
-    def test_delays_may_be_zero(self, name: str) -> None:
-        """No delay at all is a policy too."""
-        options: dict[str, Any] = {name: 0}
+    def test_delays_at_the_ends_of_the_range(self, name: str, seconds: float) -> None:
+        """No delay at all is a policy too, and so is the longest that there is a number for."""
+        options: dict[str, Any] = {name: seconds}
 
-        assert 0 == getattr(RetryPolicy(**options), name)
+        assert seconds == getattr(RetryPolicy(**options), name)
 
 
 class TestWhyNotAgain:
@@ -214,7 +229,8 @@ class TestRepeat:
         async def one(most: int) -> int:
             numbers = itertools.count(1)
 
-            async def attempt() -> Result:
+            async def attempt(turn: Callable[[], None]) -> Result:
+                turn()
                 await asyncio.sleep(0)
                 return Result(number=next(numbers))
 
@@ -420,6 +436,7 @@ class TestDeadline:
         worst = policy.worst_case(attempt_timeout=5)
         assert made <= worst.requests
         assert time.now <= worst.seconds * (1 + 1e-9) or worst.seconds == 120
+        assert 120 == worst.queued
 
 
 class TestQuota:
@@ -511,7 +528,7 @@ class TestQuota:
             waiting.set()
             await asyncio.Event().wait()
 
-        async def attempt() -> Result:
+        async def attempt(_: Callable[[], None]) -> Result:
             return Result(number=1)
 
         task = asyncio.ensure_future(
@@ -532,12 +549,61 @@ class TestQuota:
 
         assert [95, 100] == [held, quota.tokens]
 
+    @pytest.mark.parametrize("turn_comes", [True, False])
+    @pytest.mark.parametrize("ends", ["cancelled", "failed"])
+    async def test_retry_that_waits_for_its_turn(self, ends: str, turn_comes: bool) -> None:
+        """A retry that ends before its turn came was not sent, and costs nothing."""
+        quota = RetryQuota(100)
+        number = itertools.count(1)
+        waiting = asyncio.Event()
+
+        async def attempt(turn: Callable[[], None]) -> Result:
+            if next(number) == 1:
+                turn()
+                return Result(number=1)
+            if turn_comes:
+                turn()
+            if ends == "cancelled":
+                waiting.set()
+                await asyncio.Event().wait()
+            return Result(number=2, again=False)
+
+        task = asyncio.ensure_future(
+            repeat(
+                attempt,
+                policy=RetryPolicy(base_delay=0),
+                quota=quota,
+                before_sleep=lambda *_: None,
+                deadline=None,
+                clock=Time().clock(),
+            )
+        )
+        if ends == "cancelled":
+            await waiting.wait()
+            task.cancel()
+        await asyncio.wait([task])
+
+        assert (95 if turn_comes else 100) == quota.tokens
+
+    async def test_error_in_what_is_told_before_a_wait(self) -> None:
+        """A retry that is not made, since what is told of it fails, is given back."""
+        quota = RetryQuota(100)
+
+        def tell(*_: object) -> None:
+            raise SystemExit
+
+        with pytest.raises(SystemExit):
+            await tries(Time(), quota=quota, before_sleep=tell)
+
+        assert 100 == quota.tokens
+
     async def test_shared_by_calls_side_by_side(self) -> None:
         """Of fifty calls that fail at once, as many are tried again as one quota pays for."""
         quota = RetryQuota(100)
 
         async def one() -> int:
-            async def attempt() -> Result:
+            async def attempt(turn: Callable[[], None]) -> Result:
+                turn()
                 await asyncio.sleep(0)
                 assert 0 <= quota.tokens <= quota.capacity
                 return Result(number=1)
@@ -586,8 +652,10 @@ class TestQuota:
     @pytest.mark.parametrize("capacity", [-1, 1.0, True, "3", None])
     def test_capacity_is_an_int(self, capacity: object) -> None:
         """What is no number of tokens is refused, and named."""
-        with pytest.raises(ConfigurationError, match=r"RetryQuota\.capacity"):
+        with pytest.raises(ConfigurationError) as caught:
             RetryQuota(capacity)  # type: ignore[arg-type]  # on purpose
+
+        assert "RetryQuota.capacity must be an int of at least 0" == str(caught.value)
 
     def test_repr(self) -> None:
         """It shows how much is left."""
@@ -647,10 +715,14 @@ class TestWorstCase:
         ("policy", "limits", "says"),
         [
             (RetryPolicy(), {}, "at most 4 requests and 120 seconds"),
-            (RetryPolicy(max_attempts=1), {}, "at most 1 request and 30 seconds"),
+            (
+                RetryPolicy(max_attempts=1),
+                {},
+                "at most 1 request and 30 seconds, 120 with waits for a free connection",
+            ),
             (
                 RetryPolicy(max_attempts=2, base_delay=1, max_retry_after=5),
-                {"attempt_timeout": 2},
+                {"attempt_timeout": 2, "deadline": 10},
                 "at most 2 requests and 10 seconds",
             ),
             (
@@ -662,7 +734,28 @@ class TestWorstCase:
             (
                 RetryPolicy(max_attempts=8, max_retry_after=0),
                 {"attempt_timeout": 1, "deadline": 1000},
-                "at most 8 requests and 39.5 seconds",
+                "at most 8 requests and 39.5 seconds, 1000 with waits for a free connection",
+            ),
+            # Rounded up, never down.
+            (
+                RetryPolicy(max_attempts=1),
+                {"attempt_timeout": 1234567.81},
+                "at most 1 request and 120 seconds",
+            ),
+            (
+                RetryPolicy(max_attempts=1),
+                {"attempt_timeout": 1234567.81, "deadline": None},
+                "at most 1 request and 1234567.9 seconds, waits for a free connection not counted",
+            ),
+            (
+                RetryPolicy(max_attempts=1),
+                {"attempt_timeout": 0.1, "deadline": 0.1},
+                "at most 1 request and 0.1 seconds",
+            ),
+            (
+                RetryPolicy(max_attempts=1),
+                {"attempt_timeout": 1e300, "deadline": 1e300},
+                "at most 1 request and 1e+300 seconds",
             ),
         ],
     )
@@ -679,11 +772,27 @@ class TestWorstCase:
         assert 10**9 == worst.requests
         assert 9e9 == pytest.approx(worst.seconds)
 
-    @pytest.mark.parametrize("limits", [{"attempt_timeout": 0}, {"deadline": -1}])
-    def test_limits_are_checked(self, limits: dict[str, Any]) -> None:
+    @pytest.mark.parametrize("attempts", [2, 59, 60, 61, 62, 63, 64, 99])
+    def test_counts_every_delay(self, attempts: int) -> None:
+        """All delays are in it, however many they are and however long they grow."""
+        policy = RetryPolicy(
+            max_attempts=attempts, base_delay=1, max_delay=sys.float_info.max, max_retry_after=0
+        )
+        delays = sum(policy.longest_delay(number) for number in range(1, attempts))
+
+        worst = policy.worst_case(attempt_timeout=1, deadline=None)
+
+        assert delays + attempts == pytest.approx(worst.seconds)
+
+    @pytest.mark.parametrize("name", ["attempt_timeout", "deadline"])
+    @pytest.mark.parametrize("seconds", [0, -1])
+    def test_limits_are_checked(self, name: str, seconds: float) -> None:
         """What is no limit is refused, and named."""
-        with pytest.raises(ConfigurationError, match=next(iter(limits))):
+        limits: dict[str, Any] = {name: seconds}
+        with pytest.raises(ConfigurationError) as caught:
             RetryPolicy().worst_case(**limits)
+
+        assert f"{name} must be a finite number of seconds, above zero" == str(caught.value)
 
 
 class TestNoWaiting:
@@ -698,6 +807,17 @@ class TestNoWaiting:
         waits.append(time_to_wait(9))
 
         assert [9, 0, 0, 0, 9] == waits
+
+    def test_left_in_another_order(self) -> None:
+        """As long as anybody is inside nobody waits, whoever came and goes first."""
+        first, second = no_waiting(), no_waiting()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        between = time_to_wait(9)
+        second.__exit__(None, None, None)
+
+        assert [0, 9] == [between, time_to_wait(9)]
 
     def test_left_by_an_error(self) -> None:
         """A test that fails inside does not switch the next one's delays off."""
