@@ -22,6 +22,7 @@ from carevalidate_async.errors import (
     AuthenticationError,
     BadRequestError,
     CareValidateError,
+    ClientClosedError,
     IdempotencyConflictError,
     InvalidRequestError,
     Outcome,
@@ -41,6 +42,8 @@ LOST = AnswerLostError("lost", outcome=Outcome.UNKNOWN, attempts=(TRY,))
 NO = BadRequestError("no", outcome=Outcome.REJECTED, attempts=(TRY,), status=400, message="said")
 AWAY = APIConnectionError("away", outcome=Outcome.NOT_SENT, retryable=True)
 BUSY = RateLimitError("busy", outcome=Outcome.REJECTED, retryable=True, attempts=(TRY,), status=429)
+BUSY_THEN_AWAY = APIConnectionError("away", outcome=Outcome.REJECTED, attempts=(TRY, TRY))
+BUSY_THEN_CLOSED = ClientClosedError("closed", outcome=Outcome.REJECTED, attempts=(TRY, TRY))
 NO_KEY = AuthenticationError("bad key", outcome=Outcome.REJECTED, attempts=(TRY,), status=401)
 DENIED = PermissionDeniedError("denied", outcome=Outcome.REJECTED, attempts=(TRY,), status=403)
 
@@ -393,11 +396,15 @@ class TestRefusedKey:
 
         assert (1, 1) == (summary.counts.unknown, summary.exit_status)
 
-    async def test_a_vendor_that_asks_for_patience_rejects_no_row(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("error", [BUSY, BUSY_THEN_AWAY, BUSY_THEN_CLOSED], ids=type)
+    async def test_a_vendor_that_asks_for_patience_rejects_no_row(
+        self, bench: Bench, error: CareValidateError
+    ) -> None:
         """
-        A row that met nothing but rate limits is sent again by the next run, not by a person.
+        A row that met nothing but rate limits, or nobody after them, is sent again by the next run,
+        not by a person.
         """
-        bench.client = FakeClient(case_1=BUSY)
+        bench.client = FakeClient(case_1=error)
         summary = await bench.run(good(1))
 
         assert (1, 0, 1) == (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import socket
 import types
@@ -791,12 +792,25 @@ class TestClose:
 
         assert 1 == len(server.requests)
 
-    async def test_while_it_connects(self) -> None:
-        """What was still connecting when the transport was closed was never sent."""
+    @pytest.mark.parametrize("cancelled_before", [False, True])
+    async def test_while_it_connects(self, cancelled_before: bool) -> None:
+        """
+        What was still connecting when the connector was closed was never sent, and nobody cancelled
+        it, not even in a task that was cancelled before and cleans up.
+        """
+
+        async def clean_up() -> Reply | NoReply:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60 if cancelled_before else 0)
+            return await send(transport, "http://vendor.example")
+
         async with aiohttp.TCPConnector(resolver=Resolver(60)) as connector:
             transport = make(connector=connector)
-            task = asyncio.create_task(send(transport, "http://vendor.example"))
+            task = asyncio.create_task(clean_up())
             await settle()
+            if cancelled_before:
+                task.cancel()
+                await settle()
             await connector.close()
             got = lost(await task)
             await transport.aclose()
