@@ -66,7 +66,7 @@ class GaveUp(enum.StrEnum):
     """Another try would end as this one did."""
 
     UNSAFE = "unsafe"
-    """The request may have arrived, and arriving twice could do it twice."""
+    """The request arrived, or may have, and arriving twice could do it twice."""
 
     MAX_ATTEMPTS = "max_attempts"
     """The policy's attempts are used up."""

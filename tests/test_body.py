@@ -131,6 +131,7 @@ class TestReadBounded:
             (gzip.compress(GZIP), "gzip, GZIP"),
             (zlib.compress(GZIP), "gzip, deflate"),
             (GZIP, "identity, gzip, "),
+            (GZIP, "gzip, identity"),
             (b"body", "identity, identity, ,"),
         ],
     )

@@ -54,6 +54,7 @@ from carevalidate_async.planocore import DIALECT as PLANOCORE
 from carevalidate_async.planocore import OPERATIONS as PLANOCORE_OPERATIONS
 from carevalidate_async.session import Session
 from cli_support import running_sandbox
+from matrix.play import FILES
 from matrix.table import fill, stated
 from matrix.table import table as table_of_results
 
@@ -376,7 +377,9 @@ class TestGuarantees:
         assert page == fill(page, table_of_results(stated()))
 
     def test_size_of_the_matrix(self) -> None:
-        """The number of combinations in the changelog is theirs."""
+        """The numbers of combinations and faults in the changelog and the README are theirs."""
+        faults = sum(len(file["scenarios"]) for file in FILES)
+        assert f"shows that for {faults} faults" in PAGES["README.md"]
         assert f"matrix of {len(stated()):,}" in " ".join(PAGES["CHANGELOG.md"].split())
 
     def test_why_a_call_gave_up(self) -> None:

@@ -19,6 +19,7 @@ import socket
 import struct
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import attrs
@@ -65,6 +66,12 @@ OPERATIONS: Mapping[str, tuple[re.Pattern[str], str]] = {
     ),
 }
 ON_RECORD = "carevalidate/confirm_payment/409-conflict.json"
+_DATE = re.compile(r"\{in ([0-9]+) s(?:, ([A-Za-z0-9 ]+))?\}")
+_SPELLINGS = {
+    None: "%a, %d %b %Y %H:%M:%S GMT",
+    "RFC 850": "%A, %d-%b-%y %H:%M:%S GMT",
+    "asctime": "%a %b %d %H:%M:%S %Y",
+}
 WELL: tuple[Step, ...] = ({"record": True}, {"answer": {"documented": True}})
 
 
@@ -265,10 +272,19 @@ class Vendor:
 
 
 def _filled(told: Any, echo: str) -> Any:
-    """Return *told*, in whose texts ``{echo}`` stands for the request."""
+    """Return *told*, in whose texts ``{echo}`` stands for the request, ``{in 7 s}`` for a date."""
     if isinstance(told, dict):
         return {name: _filled(value, echo) for name, value in told.items()}
-    return told.replace("{echo}", echo) if isinstance(told, str) else told
+    if not isinstance(told, str):
+        return told
+    return _DATE.sub(lambda found: _date(*found.groups()), told.replace("{echo}", echo))
+
+
+def _date(seconds: str, spelling: str | None) -> str:
+    # A date has no fractions of a second, so this one is up to a second less ahead. Dates are of
+    # the real clock: the simulated one has none.
+    moment = datetime.now(UTC) + timedelta(seconds=int(seconds))
+    return moment.strftime(_SPELLINGS[spelling])
 
 
 @functools.cache  # A bomb takes its time.
