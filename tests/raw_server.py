@@ -184,6 +184,16 @@ def late(seconds: float, then: Step = ok) -> Step:
     return step
 
 
+def once(event: asyncio.Event, then: Step = ok) -> Step:
+    """Wait for *event*, then do as *then* does."""
+
+    async def step(wire: Wire) -> None:
+        await event.wait()
+        await then(wire)
+
+    return step
+
+
 def drips(data: bytes, *, after: bytes = b"") -> Step:
     """Send *after* at once, and then *data* byte by byte, slower than anybody waits."""
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import random
-import resource
 import sys
 import zlib
 from typing import TYPE_CHECKING
@@ -16,7 +15,13 @@ from carevalidate_async._body import MAX_ANSWER_BYTES, BodyError, read_bounded
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-GZIP = gzip.compress(b"body")
+
+def zipped(data: bytes) -> bytes:
+    """Return *data* as gzip; without a date, since it stands in the names of tests."""
+    return gzip.compress(data, mtime=0)
+
+
+GZIP = zipped(b"body")
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -33,8 +38,8 @@ async def chunks(data: bytes, size: int = 65536) -> AsyncIterator[bytes]:
 PACKINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "not": ("", bytes),
     "identity": ("identity", bytes),
-    "gzip": ("gzip", gzip.compress),
-    "x-gzip": (" X-GZip ", gzip.compress),
+    "gzip": ("gzip", zipped),
+    "x-gzip": (" X-GZip ", zipped),
     "zlib": ("deflate", zlib.compress),
     "raw deflate": ("Deflate", raw_deflate),
 }
@@ -88,16 +93,17 @@ class TestReadBounded:
         assert MAX_ANSWER_BYTES < taken <= MAX_ANSWER_BYTES + 1000
 
     @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is the system's own")
-    @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+    @pytest.mark.parametrize("pack", [zipped, zlib.compress])
     async def test_bomb_takes_no_memory(self, pack: Callable[[bytes], bytes]) -> None:
-        """What would unpack to half a gibibyte is refused before it is a few mebibytes."""
-        packing = zlib.compressobj(9, wbits=31 if pack is gzip.compress else 15)
+        """What would unpack to 64 mebibytes is refused before it is a few mebibytes."""
+        resource = pytest.importorskip("resource", reason="it measures memory")
+        packing = zlib.compressobj(9, wbits=31 if pack is zipped else 15)
         zeros = bytes(2**20)
-        bomb = b"".join(packing.compress(zeros) for _ in range(512)) + packing.flush()
+        bomb = b"".join(packing.compress(zeros) for _ in range(64)) + packing.flush()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
         with pytest.raises(BodyError, match="longer"):
-            await read_bounded(chunks(bomb), "gzip" if pack is gzip.compress else "deflate")
+            await read_bounded(chunks(bomb), "gzip" if pack is zipped else "deflate")
 
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024  # KiB
 
@@ -111,10 +117,11 @@ class TestReadBounded:
             (GZIP[:12], "gzip", "cut short"),
             (zlib.compress(b"body")[:-1], "deflate", "cut short"),
             (GZIP + b"\r\n", "gzip", "not packed as it says|cut short"),
+            (GZIP + b"\0XX", "gzip", "not packed as it says|cut short"),
             (GZIP[:-4] + b"0000", "gzip", "not packed as it says"),
             (GZIP, "gzip, gzip", "not packed as it says"),
             (GZIP, "gzip, gzip, gzip", "packed too often"),
-            (gzip.compress(b"") * 51, "gzip", "packed in too many pieces"),
+            (zipped(b"") * 51, "gzip", "packed in too many pieces"),
         ],
     )
     async def test_what_cannot_be_trusted(self, packed: bytes, encoding: str, why: str) -> None:
@@ -125,10 +132,10 @@ class TestReadBounded:
     @pytest.mark.parametrize(
         ("packed", "encoding"),
         [
-            (gzip.compress(b"bo") + gzip.compress(b"dy"), "gzip"),
+            (zipped(b"bo") + zipped(b"dy"), "gzip"),
             (GZIP + b"\0" * 500, "gzip"),
-            (gzip.compress(b"") * 49 + GZIP, "gzip"),
-            (gzip.compress(GZIP), "gzip, GZIP"),
+            (zipped(b"") * 49 + GZIP, "gzip"),
+            (zipped(GZIP), "gzip, GZIP"),
             (zlib.compress(GZIP), "gzip, deflate"),
             (GZIP, "identity, gzip, "),
             (GZIP, "gzip, identity"),

@@ -634,6 +634,17 @@ class TestDelays:
         assert [4, None] == [attempt.delay for attempt in error.attempts]
 
 
+class TestElapsed:
+    async def test_of_the_end(self, time: Time) -> None:
+        """The end of a call says how long it was, delays included."""
+        events: list[Event] = []
+        await fails(CONFIRM, *["lost"] * 4, retry=RetryPolicy(base_delay=1), hooks=(events.append,))
+
+        ended = events[-1]
+        assert isinstance(ended, CallEnded)
+        assert 1 + 2 + 4 == ended.elapsed
+
+
 class TestTrouble:
     """What goes wrong in the caller's own code changes nothing of what is said."""
 

@@ -37,6 +37,7 @@ def outside() -> Iterator[ServerInThread]:
 
 def in_child(do: Callable[[], None]) -> int:
     """Return the exit status of a forked process that does *do*: 0 if it raised nothing."""
+    gc.collect()  # What others left behind is not the child's to find.
     child = os.fork()
     if child == 0:
         status = 1

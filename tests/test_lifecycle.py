@@ -23,7 +23,7 @@ from carevalidate_async import (
     RetryPolicy,
 )
 from carevalidate_async.hooks import CallEnded, CallStarted, Event
-from raw_server import RawServer, Step, answers, breaks_off, drips, http, late, silent
+from raw_server import RawServer, Step, answers, breaks_off, drips, http, late, once, silent
 from test_transport import Resolver, free
 
 if TYPE_CHECKING:
@@ -134,8 +134,11 @@ class TestSeveralLoops:
         client = CONFIRM.client(outside.server.url)
         loop = asyncio.new_event_loop()
         loop.run_until_complete(ask(client, 3))
+        old = client._session._transport._pool._held.home
+        assert old is not None
         loop.close()
         asyncio.run(ask(client, 3))
+        assert old.session.closed
         asyncio.run(client.aclose())
         del loop
         collect()
@@ -235,6 +238,22 @@ class TestSeveralLoops:
         assert 20 == len(outside.server.requests)
 
 
+class TestNothingGrows:
+    async def test_with_retries(self) -> None:
+        """What a call needed to wait and to send is gone after it."""
+        async with (
+            RawServer(*[answers(503)] * 20) as server,
+            CONFIRM.client(server.url, retry=RetryPolicy(base_delay=0.001)) as client,
+        ):
+            for _ in range(5):
+                with pytest.raises(CareValidateError):
+                    await CONFIRM.ask(client)
+            pool = client._session._transport._pool
+
+            assert (0, 0) == (len(pool._resting), len(pool.exchanges))
+            assert 20 == len(server.requests)
+
+
 class TestForgotten:
     @pytest.mark.parametrize("script", [[], [breaks_off(), answers(503)]], ids=["well", "retried"])
     async def test_in_a_running_loop(
@@ -244,6 +263,7 @@ class TestForgotten:
         outside.server.script.extend(script)
         client = CONFIRM.client(outside.server.url)
         await ask(client, 3)
+        collect()  # What others left behind is not to be heard of here.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             del client
@@ -264,6 +284,7 @@ class TestForgotten:
         """With its loop the connections have ended, so there is nothing to warn of."""
         client = CONFIRM.client(outside.server.url)
         asyncio.run(ask(client))
+        collect()  # What others left behind is not to be heard of here.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             del client
@@ -443,11 +464,13 @@ class TestClose:
 
     async def test_of_shared_options(self) -> None:
         """A call of a client with other options goes on when that one is closed."""
-        async with RawServer(late(0.15)) as server, CONFIRM.client(server.url) as client:
-            other = client.with_options(deadline=5)
+        now = asyncio.Event()
+        async with RawServer(once(now)) as server, CONFIRM.client(server.url) as client:
+            other = client.with_options(deadline=30)
             task = asyncio.create_task(CONFIRM.ask(other))
-            await settle()
+            await server.arrived(1)
             await other.aclose()
+            now.set()
 
             assert 1 == len((await task).meta.attempts)
 
@@ -515,16 +538,19 @@ class TestCancellation:
 
     async def test_in_the_queue(self, caplog: pytest.LogCaptureFixture) -> None:
         """A call that is cancelled in the queue was not sent and keeps nobody waiting."""
+        now = asyncio.Event()
         async with (
-            RawServer(late(0.15)) as server,
+            RawServer(once(now)) as server,
             CONFIRM.client(server.url, max_connections=1) as client,
         ):
             first = asyncio.create_task(CONFIRM.ask(client))
-            await settle()
+            await server.arrived(1)
             second = asyncio.create_task(CONFIRM.ask(client))
             third = asyncio.create_task(CONFIRM.ask(client))
             await settle()
             second.cancel()
+            await settle()
+            now.set()
             await asyncio.gather(first, third)
 
             assert second.cancelled()
@@ -604,13 +630,15 @@ class TestCancellation:
 
     async def test_of_the_first_leaves_the_others(self) -> None:
         """Of calls side by side only the one that is cancelled ends."""
+        now = asyncio.Event()
         async with (
-            RawServer(*[late(0.15)] * 3) as server,
+            RawServer(*[once(now)] * 3) as server,
             CONFIRM.client(server.url) as client,
         ):
             tasks = [asyncio.create_task(CONFIRM.ask(client)) for _ in range(3)]
-            await settle()
+            await server.arrived(3)
             tasks[1].cancel()
+            now.set()
             done = await asyncio.gather(*tasks, return_exceptions=True)
 
         assert isinstance(done[1], asyncio.CancelledError)

@@ -443,7 +443,7 @@ def test_what_callers_know_is_so() -> None:
     Whatever callers do and whatever fails, what they have been told of the money is so.
     """
     run_state_machine_as_test(
-        Money, settings=settings(max_examples=100, stateful_step_count=30, deadline=None)
+        Money, settings=settings(max_examples=50, stateful_step_count=25, deadline=None)
     )
 
 

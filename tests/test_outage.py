@@ -113,9 +113,7 @@ async def outage(fault: list[Step], rate: int, **options: Any) -> Load:
 
 
 class TestOutage:
-    @pytest.mark.parametrize(
-        ("down", "rate"), [*((down, 10) for down in DOWN), ("503", 50), ("silent", 50)]
-    )
+    @pytest.mark.parametrize(("down", "rate"), [*((down, 10) for down in DOWN), ("503", 50)])
     def test_is_not_made_worse(self, down: str, rate: int) -> None:
         """
         A vendor that is down for a minute gets at most 1.2 times the requests that there are
@@ -137,10 +135,9 @@ class TestOutage:
         assert load.quota[0] < refill / 2
         assert refill == max(load.quota[: refill + 1])
 
-    @pytest.mark.parametrize("down", ["503", "reset"])
-    def test_is_made_worse_without_a_quota(self, down: str) -> None:
+    def test_is_made_worse_without_a_quota(self) -> None:
         """Without a quota the same policy sends the vendor more than twice as many."""
-        load = virtual.run(outage(DOWN[down], 10, retry_quota=None))
+        load = virtual.run(outage(DOWN["503"], 10, retry_quota=None))
 
         assert load.requests > 2 * load.during
 
@@ -256,6 +253,24 @@ class TestDeadline:
             assert 0 == attempt.duration
             assert 2.0 == pytest.approx(attempt.queued, abs=1e-6)
 
+    def test_as_many_connections_as_it_was_told(self) -> None:
+        """Of as many calls as there may be connections none waits for one, however many."""
+
+        async def main() -> list[Any]:
+            slow: list[Step] = [{"wait": 3}, *WELL]
+            async with (
+                Outages(slow, 0, MINUTE) as vendor,
+                CONFIRM.client(
+                    f"http://127.0.0.1:{vendor.port}", attempt_timeout=4.0, max_connections=150
+                ) as client,
+            ):
+                return list(await asyncio.gather(*(CONFIRM.ask(client) for _ in range(150))))
+
+        attempts = [receipt.meta.attempts for receipt in virtual.run(main())]
+
+        assert {1} == {len(tries) for tries in attempts}
+        assert {0} == {round(tries[0].queued, 2) for tries in attempts}
+
     def test_wait_for_a_connection_is_not_the_attempts_time(self) -> None:
         """A call that waits for its turn has all of its attempt's time once it has it."""
 
@@ -284,7 +299,7 @@ class TestDeadline:
             error = await caught(CONFIRM.ask(client))
             seconds = loop.time() - began
 
-        # How late it may be is not for a machine that is shared to say.
-        assert 2.0 <= seconds
+        # By how much it may be late is not for a machine that is shared to say.
+        assert 2.0 <= seconds < 10
         assert isinstance(error, APITimeoutError)
         assert (Outcome.UNKNOWN, GaveUp.DEADLINE) == (error.outcome, error.gave_up)

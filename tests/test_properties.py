@@ -96,7 +96,7 @@ NUMBERS = st.from_regex(
 
 
 class TestMoney:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(amount=written())
     @example(amount=("1E+2", "100"))
     @example(amount=("1.10", "1.10"))
@@ -129,7 +129,7 @@ class TestMoney:
 
         assert b'"amount":0,' in body.body
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(text=NUMBERS)
     @example(text="1E+2")
     @example(text="1.10")
@@ -258,7 +258,7 @@ def _says(operation: Operation[Any, Any], told: Mapping[str, Any]) -> bool | Non
 
 
 class TestAnyReply:
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(status=ANY_STATUS, headers=HEADERS, body=NEAR_MISSES | BODIES)
     @each_operation
     def test_means_no_more_than_it_says(
@@ -318,7 +318,7 @@ class TestAnyReply:
 
 
 class TestRetryAfter:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(
         seconds=st.integers(0, 10**12) | st.floats(0, 1e300),
         before=st.text(" \t", max_size=3),

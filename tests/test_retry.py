@@ -649,6 +649,25 @@ class TestQuota:
         assert {True} == seen
         assert 200 == quota.tokens
 
+    def test_locked_while_it_changes(self) -> None:
+        """Whatever changes the tokens holds the lock: threads can interrupt each other anywhere."""
+        quota = RetryQuota(20)
+        entered: list[str] = []
+
+        class Lock:
+            def __enter__(self) -> None:
+                entered.append("in")
+
+            def __exit__(self, *_: object) -> None:
+                entered.append("out")
+
+        quota._lock = Lock()  # type: ignore[assignment]  # as far as it is used
+        quota.take(timed_out=False)
+        quota.take(timed_out=True)
+        quota.give_back(5)
+
+        assert ["in", "out"] * 3 == entered
+
     @pytest.mark.parametrize("capacity", [-1, 1.0, True, "3", None])
     def test_capacity_is_an_int(self, capacity: object) -> None:
         """What is no number of tokens is refused, and named."""
@@ -756,6 +775,11 @@ class TestWorstCase:
                 RetryPolicy(max_attempts=1),
                 {"attempt_timeout": 1e300, "deadline": 1e300},
                 "at most 1 request and 1e+300 seconds",
+            ),
+            (
+                RetryPolicy(base_delay=sys.float_info.max, max_delay=sys.float_info.max),
+                {"deadline": None},
+                "at most 4 requests and inf seconds, waits for a free connection not counted",
             ),
         ],
     )

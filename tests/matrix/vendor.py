@@ -142,7 +142,9 @@ class Vendor:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1000
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
