@@ -20,8 +20,8 @@ Asynchronous payments at CareValidate, and payment methods at planocore.
 from __future__ import annotations
 
 from carevalidate_async._config import CallOptions, ClientOptions
+from carevalidate_async._policy import RetryPolicy, WorstCase
 from carevalidate_async._quota import RetryQuota
-from carevalidate_async._retry import RetryPolicy, WorstCase
 from carevalidate_async._version import __version__
 from carevalidate_async.carevalidate import CareValidate
 from carevalidate_async.errors import (

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from carevalidate_async._operation import KeyInBody, Operation
-from carevalidate_async._retry import Clock, no_charge, repeat, why_not_again
+from carevalidate_async._policy import why_not_again
+from carevalidate_async._retry import Clock, no_charge, repeat
 from carevalidate_async._wire import NoReply, Reply, Sealed
 from carevalidate_async.errors import (
     AnswerLostError,

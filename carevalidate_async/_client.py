@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from carevalidate_async._config import CallOptions
+    from carevalidate_async._policy import WorstCase
     from carevalidate_async._quota import RetryQuota
-    from carevalidate_async._retry import WorstCase
     from carevalidate_async.session import Session
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from carevalidate_async._retry import ATTEMPT_TIMEOUT, DEADLINE, RetryPolicy, check_seconds
+from carevalidate_async._policy import ATTEMPT_TIMEOUT, DEADLINE, RetryPolicy, check_seconds
 from carevalidate_async._secret import Secret
 from carevalidate_async.errors import ConfigurationError
 from carevalidate_async.hooks import Hook

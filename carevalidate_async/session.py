@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from carevalidate_async._operation import Operation
-    from carevalidate_async._retry import WorstCase
+    from carevalidate_async._policy import WorstCase
     from carevalidate_async._secret import Secret
 
 AnswerT = TypeVar("AnswerT", bound=Answer)

@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from calls import Time
 from carevalidate_async import ConfigurationError, GaveUp, Outcome, RetryPolicy, RetryQuota
-from carevalidate_async._retry import Clock, WorstCase, repeat, time_to_wait, why_not_again
+from carevalidate_async._policy import WorstCase, why_not_again
+from carevalidate_async._retry import Clock, repeat, time_to_wait
 from carevalidate_async.testing import no_waiting
 
 
