@@ -16,6 +16,8 @@ from matrix.play import Case, cases, play
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.deep
+
 CASES = list(cases())
 KEYED = ("confirm_payment", "create_case_payment")
 

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
     from calls import Client
 
+pytestmark = pytest.mark.deep
+
 T = TypeVar("T")
 
 NOT_ON_RECORD = {Outcome.NOT_SENT, Outcome.REJECTED}

@@ -25,6 +25,8 @@ from raw_server import RawServer, silent
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+pytestmark = pytest.mark.deep
+
 MINUTE = 60.0
 BEFORE = 5.0
 AFTER = 55.0

@@ -65,6 +65,8 @@ from strategies import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+pytestmark = pytest.mark.deep
+
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
 with_an_amount = pytest.mark.parametrize(
     "operation",

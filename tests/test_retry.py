@@ -93,9 +93,9 @@ class TestRetryPolicy:
 
         assert (4, 0.5, 8.0, 60.0) == attrs.astuple(policy)
 
-    @pytest.mark.parametrize("kind", [RetryPolicy, WorstCase])
+    @pytest.mark.parametrize("kind", [RetryPolicy, WorstCase, Clock])
     def test_facts_have_names(self, kind: Callable[..., object]) -> None:
-        """Two numbers cannot change places: each is given by its name."""
+        """Two facts of one kind cannot change places: each is given by its name."""
         with pytest.raises(TypeError, match="positional"):
             kind(4, 1.0, 2.0)
 
@@ -585,6 +585,26 @@ class TestQuota:
         await asyncio.wait([task])
 
         assert (95 if turn_comes else 100) == quota.tokens
+
+    async def test_retry_that_is_settled_before_its_turn(self) -> None:
+        """A retry that gets a clear answer without a turn gives back what it took, and no more."""
+        quota = RetryQuota(100)
+        quota.take(timed_out=False)
+
+        async def attempt(_: Callable[[], None]) -> Result:
+            return succeeding(next(number), after=1)
+
+        number = itertools.count(1)
+        await repeat(
+            attempt,
+            policy=RetryPolicy(),
+            quota=quota,
+            before_sleep=lambda *_: None,
+            deadline=None,
+            clock=Time().clock(),
+        )
+
+        assert 95 == quota.tokens
 
     async def test_error_in_what_is_told_before_a_wait(self) -> None:
         """A retry that is not made, since what is told of it fails, is given back."""

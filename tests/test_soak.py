@@ -32,6 +32,8 @@ from benchmarks.soak_promises import (  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+pytestmark = pytest.mark.deep
+
 SAID = Said(
     thing=7,
     operation="create_case_payment",

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from carevalidate_async._config import CallOptions
     from carevalidate_async._wire import NoReply, Reply, Sealed
 
+pytestmark = pytest.mark.deep
+
 CALLS = 1_000
 AT_A_TIME = 50
 CONNECTIONS = 40
