@@ -317,9 +317,14 @@ class Call(Generic[RequestT, AnswerT]):
         """Note the attempt that the cancellation met on the wire; return the call's outcome."""
         if self._on_wire:
             self._tell(self._noted_attempt("cancelled", Outcome.UNKNOWN, None))
-        if self._may_have_landed:
+        return self._overall(self._attempts[-1].outcome if self._attempts else Outcome.NOT_SENT)
+
+    def _overall(self, last: Outcome) -> Outcome:
+        """Return what all attempts tell together, the *last* of which tells this."""
+        if self._may_have_landed and last is not Outcome.RECORDED:
             return Outcome.UNKNOWN
-        return self._attempts[-1].outcome if self._attempts else Outcome.NOT_SENT
+        refused = any(attempt.outcome is Outcome.REJECTED for attempt in self._attempts)
+        return Outcome.REJECTED if refused and last is Outcome.NOT_SENT else last
 
     def _before_sleep(self, last: _Try[AnswerT], delay: float) -> None:
         self._attempts[-1] = attempt = attrs.evolve(last.attempt, delay=delay)
@@ -335,12 +340,7 @@ class Call(Generic[RequestT, AnswerT]):
 
     def _settled(self, error: CareValidateError, gave_up: GaveUp | None) -> CareValidateError:
         """Make the last attempt's error speak for the whole call."""
-        if self._may_have_landed and error.outcome is not Outcome.RECORDED:
-            error.outcome = Outcome.UNKNOWN
-        elif error.outcome is Outcome.NOT_SENT and any(
-            attempt.outcome is Outcome.REJECTED for attempt in self._attempts
-        ):
-            error.outcome = Outcome.REJECTED  # something was sent, and refused
+        error.outcome = self._overall(error.outcome)
         if error.outcome is Outcome.UNKNOWN and not self._operation.idempotency.repeatable:
             error.retryable = False  # asking again might make a second one
         error.idempotency_key = self._sealed.idempotency_key

@@ -214,7 +214,7 @@ def blank_out(text: str, private: tuple[str, ...]) -> str:
     if cut:
         # The cut may have gone through a private text, whose beginning stands at the end now.
         longest = max(map(len, secrets), default=0)
-        text = text[: min(_LONGEST_TEXT - 1, max(0, len(text) - longest - _LONGEST_TEXT))] + "…"
+        text = text[: max(0, len(text) - longest - _LONGEST_TEXT)] + "…"
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
 
 

@@ -865,6 +865,7 @@ class TestCancelled:
             (["lost"], "delay", UNKNOWN),
             (["lost"], "connecting", UNKNOWN),
             (["refused", "429"], "delay", REJECTED),
+            (["429", "refused"], "delay", REJECTED),
             (["lost", "429"], "delay", UNKNOWN),
             (["lost", "refused"], "queue", UNKNOWN),
             # With one on its way.

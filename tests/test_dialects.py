@@ -672,6 +672,25 @@ class TestBlankOut:
         assert shown.endswith("…")
         assert "priv" not in shown
 
+    @pytest.mark.parametrize("before", [0, 100, 290])
+    @pytest.mark.parametrize("length", [10, 200])
+    def test_nothing_but_a_private_text_at_the_end_of_the_look(
+        self, before: int, length: int
+    ) -> None:
+        """
+        Nor is it where hardly anything else stands in the part that is looked at.
+        """
+        secret = "y" * length
+        text = "x" * before + " " * (4001 - before - length) + secret
+
+        assert "y" not in blank_out(text, (secret,))
+
+    def test_long_text_is_shown_as_far_as_any(self) -> None:
+        """
+        A text that is far too long shows as much as one that is only too long.
+        """
+        assert "x" * 299 + "…" == blank_out("x" * 5000, ())
+
     @pytest.mark.parametrize("piece", ["a", "a@", "1 ", "1-", "+1"])
     def test_long_texts_take_no_time(self, piece: str) -> None:
         """
