@@ -317,7 +317,7 @@ class Call(Generic[RequestT, AnswerT]):
         """Note the attempt that the cancellation met on the wire; return the call's outcome."""
         if self._on_wire:
             self._tell(self._noted_attempt("cancelled", Outcome.UNKNOWN, None))
-        return self._overall(self._attempts[-1].outcome if self._attempts else Outcome.NOT_SENT)
+        return self._overall(Outcome.NOT_SENT)
 
     def _overall(self, last: Outcome) -> Outcome:
         """Return what all attempts tell together, the *last* of which tells this."""
