@@ -179,7 +179,7 @@ class Pool:
             home.session.detach()
             if connector is not None and self._connector is None:
                 # There is no public way to keep its finalizer from closing.
-                connector._closed = True  # noqa: SLF001
+                connector._closed = True  # noqa: SLF001 - see above
             _left_to_parent.append(home)
 
     def _check_moving(self, home: Home) -> None:

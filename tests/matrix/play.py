@@ -27,7 +27,7 @@ from matrix.vendor import OPERATIONS, Vendor
 
 if TYPE_CHECKING:
     from carevalidate_async import CareValidate, ClientOptions
-    from carevalidate_async.hooks import Hook
+    from carevalidate_async.hooks import Event
     from carevalidate_async.models import Answer
     from carevalidate_async.planocore import Planocore
 
@@ -330,7 +330,10 @@ async def _client(
     case: Case, road: Road, seen: canaries.Seen
 ) -> AsyncIterator[CareValidate | Planocore]:
     plan = PLANS[case.plan]
-    hook: Hook = lambda event: seen.add("event", event)  # noqa: E731
+
+    def hook(event: Event) -> None:
+        seen.add("event", event)
+
     options: dict[str, Any] = {
         "retry": RetryPolicy(max_attempts=plan["max_attempts"]),
         "hooks": [hook],
