@@ -186,7 +186,7 @@ async def main() -> None:
     parser.add_argument("--fault-rate", type=float, default=0.15)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    sandbox = await started(options.fault_rate, Random(options.seed).getrandbits(32))  # noqa: S311
+    sandbox = await started(options.fault_rate, Random(options.seed).getrandbits(32))  # noqa: S311 - seeded
     print(sandbox.url, flush=True)
     tally, weather = Tally(sandbox), Weather(sandbox)
     async with asyncio.TaskGroup() as group:
