@@ -11,7 +11,10 @@ import click
 from carevalidate_async import _single_commands
 from carevalidate_async._command import StopError, command, signals
 from carevalidate_async._confirm import confirm
+from carevalidate_async._export_command import export
 from carevalidate_async._output import say
+from carevalidate_async._settle_command import settle
+from carevalidate_async._status_command import status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,6 +38,11 @@ def cli() -> None:
     help="Probability of each fault that there is; all of them add up to at most 1.",
 )
 @click.option(
+    "--rate-limit",
+    type=click.FloatRange(0, min_open=True),
+    help="Requests admitted a second; more are answered with 429.",
+)
+@click.option(
     "--hang-seconds",
     type=click.FloatRange(0),
     default=10.0,
@@ -44,7 +52,13 @@ def cli() -> None:
 @click.option("--seed", type=int, help="Makes chance the same each time.")
 @command
 def sandbox(  # noqa: PLR0917 - click passes them by name
-    port: int, api_key: str, token: str, fault_rate: float, hang_seconds: float, seed: int | None
+    port: int,
+    api_key: str,
+    token: str,
+    fault_rate: float,
+    rate_limit: float | None,
+    hang_seconds: float,
+    seed: int | None,
 ) -> int:
     """
     Run a stand-in of both vendors on this machine, until interrupted.
@@ -59,6 +73,7 @@ def sandbox(  # noqa: PLR0917 - click passes them by name
             token=token,
             port=port,
             fault_rate=fault_rate,
+            rate_limit=rate_limit,
             hang_seconds=hang_seconds,
             seed=seed,
             keep_requests=1,
@@ -88,6 +103,9 @@ def sandbox(  # noqa: PLR0917 - click passes them by name
 
 for _command in (
     confirm,
+    status,
+    export,
+    settle,
     _single_commands.intent,
     _single_commands.case_payment,
     _single_commands.update_user,

@@ -27,6 +27,7 @@ from asking import (
 from carevalidate_async.carevalidate import CONFIRM_PAYMENT, CREATE_CASE_PAYMENT
 from carevalidate_async.planocore import UPDATE_PAYMENT_METHOD
 from carevalidate_async.sandbox import Fault, Sandbox
+from carevalidate_async.sandbox._meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -356,9 +357,55 @@ class TestChance:
             ({"hang_seconds": -1}, "hang_seconds"),
             ({"keep_requests": -1}, "keep_requests"),
             ({"max_body": 0}, "max_body"),
+            ({"rate_limit": 0}, "rate_limit"),
+            ({"rate_burst": 0}, "rate_burst"),
         ],
     )
     def test_impossible_options(self, options: dict[str, Any], message: str) -> None:
         """Options out of their range are refused before anything starts."""
         with pytest.raises(ValueError, match=message):
             Sandbox(**options)
+
+
+class TestRateLimit:
+    def test_fills_up_over_time(self) -> None:
+        """A bucket holds so many admissions, fills at its rate, and its rate may change."""
+        now = 0.0
+        meter = Meter(2.0, 3, clock=lambda: now)
+        at_once = [meter.admit() for _ in range(4)]
+        now = 1.0
+        later = [meter.admit() for _ in range(3)]
+        meter.rate, now = None, 1.1
+        unlimited = [meter.admit() for _ in range(9)]
+        meter.rate, now = 1.0, 60.0
+        full = [meter.admit() for _ in range(4)]
+
+        assert [True, True, True, False] == at_once
+        assert [True, True, False] == later
+        assert all(unlimited)
+        assert [True, True, True, False] == full
+
+    async def test_what_comes_beyond_is_refused(self, plain_http: ClientSession) -> None:
+        """Requests beyond the limit get a 429 without a Retry-After, and are not on record."""
+        async with Sandbox(rate_limit=0.001, rate_burst=2) as sandbox:
+            asker = Asker(plain_http, sandbox)
+            said = [await asker.ask("confirm_payment") for _ in range(3)]
+            sandbox.rate_limit = None
+            last = await asker.ask("confirm_payment")
+
+            assert [200, 429] == [said[0].status, said[2].status]
+            assert "Retry-After" not in said[2].headers
+            assert 429 != last.status
+            assert None is sandbox.rate_limit
+            assert "RATE_LIMIT" == sandbox.requests[2].fault.name
+
+    async def test_chance_asks_nobody_to_wait(self, plain_http: ClientSession) -> None:
+        """Who is refused by chance is asked to wait zero seconds."""
+        async with Sandbox(fault_rate=0.08, hang_seconds=0, seed=3) as sandbox:
+            for _ in range(100):
+                with contextlib.suppress(ClientConnectionError, ClientPayloadError):
+                    await Asker(plain_http, sandbox).ask("confirm_payment")
+            refused = [r.fault for r in sandbox.requests if r.fault.name == "RATE_LIMIT"]
+
+        assert refused
+        assert {"0"} == {fault.retry_after for fault in refused}

@@ -17,6 +17,7 @@ fields that they do not list, and amounts finer than a cent.
 | `_judge.py` | whether a request is good; pure functions |
 | `_ledger.py` | what is on record, idempotency per organization |
 | `_faults.py` | what can go wrong, scripted or at random |
+| `_meter.py` | how many requests a second are admitted |
 | `_routes.py` | which operation a request line means |
 | `_handler.py` | takes a request in, and does to the wire what its fault says |
 | `_server.py` | the server's life: `Sandbox` |

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from carevalidate_async.sandbox._ledger import Ledger
+    from carevalidate_async.sandbox._meter import Meter
     from carevalidate_async.sandbox._routes import Route, Router
 
 # With a linger time of zero, closing a socket resets the connection.
 _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 _API_KEY = "cv-api-key"
+_TOO_MANY = attrs.evolve(Fault.RATE_LIMIT, retry_after=None)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -83,6 +85,8 @@ class Handler:
         keep_requests: How many of the latest requests to keep, None for all.
 
         max_body: Bytes that a body may have.
+
+        meter: How many requests are admitted.
     """
 
     def __init__(
@@ -95,7 +99,9 @@ class Handler:
         hang_seconds: float | None,
         keep_requests: int | None,
         max_body: int,
+        meter: Meter,
     ) -> None:
+        self._meter = meter
         self._rules = rules
         self._router = router
         self._plan = plan
@@ -160,7 +166,10 @@ class Handler:
         path_values: tuple[str, ...],
     ) -> web.StreamResponse:
         """Do what the request's fault says; recording, where it records, comes first."""
-        fault = seen.fault = self._plan.next_for(route.name)
+        fault = self._plan.next_for(route.name)
+        if fault is Fault.OK and not self._meter.admit():
+            fault = _TOO_MANY
+        seen.fault = fault
         if fault is Fault.OK:
             return _write(seen, self._decide(seen, route, path_values))
         reply = fault.reply(route.vendor)

@@ -17,6 +17,7 @@ from carevalidate_async.sandbox._faults import Fault, FaultPlan
 from carevalidate_async.sandbox._handler import Handler, ReceivedRequest
 from carevalidate_async.sandbox._judge import Rules
 from carevalidate_async.sandbox._ledger import Ledger, Recorded, RecordedPayment
+from carevalidate_async.sandbox._meter import Meter
 from carevalidate_async.sandbox._routes import Router
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 KnownT = TypeVar("KnownT", str, int)
 
 HOST = "127.0.0.1"
+
+_BY_CHANCE = tuple(
+    fault(retry_after=0) if fault is Fault.RATE_LIMIT else fault for fault in Fault.EVERY
+)
 
 
 class Sandbox:
@@ -60,7 +65,13 @@ class Sandbox:
 
         faults: Probability of each fault, for requests that no scripted fault is waiting for.
 
-        fault_rate: Probability of each fault that there is; instead of *faults*.
+        fault_rate: Probability of each fault that there is; instead of *faults*. What is refused by
+            chance is asked to wait zero seconds: it says nothing of the requests to come.
+
+        rate_limit: Requests admitted a second, None for any number; what comes beyond is answered
+            with 429, without a Retry-After. `Sandbox.rate_limit` changes it while it runs.
+
+        rate_burst: Requests that are admitted at once after a while without any.
 
         hang_seconds: How long a hang lasts that names no time of its own, until its connection is
             reset. None: as long as the sandbox runs.
@@ -88,6 +99,8 @@ class Sandbox:
         payment_methods: Iterable[int] | None = None,
         faults: Mapping[Fault, float] | None = None,
         fault_rate: float = 0.0,
+        rate_limit: float | None = None,
+        rate_burst: int = 25,
         hang_seconds: float | None = None,
         seed: int | None = None,
         keep_requests: int | None = None,
@@ -114,7 +127,8 @@ class Sandbox:
         # Two sources, so that what is put on record does not move the faults.
         rng = Random(seed)  # noqa: S311  # For ids and faults, not for secrets.
         chance = Random(rng.random())  # noqa: S311  # As above.
-        rates = dict.fromkeys(Fault.EVERY, fault_rate) if faults is None else faults
+        rates = dict.fromkeys(_BY_CHANCE, fault_rate) if faults is None else faults
+        self._meter = Meter(rate_limit, rate_burst)
         self._plan = FaultPlan(rates, chance)
         self._ledger = Ledger(rng)
         self._port = port
@@ -128,6 +142,7 @@ class Sandbox:
             hang_seconds=hang_seconds,
             keep_requests=keep_requests,
             max_body=max_body,
+            meter=self._meter,
         )
         self._runner: web.ServerRunner | None = None
         self._url: str | None = None
@@ -241,6 +256,15 @@ class Sandbox:
     def received(self) -> int:
         """How many requests arrived, kept or not."""
         return self._handler.received
+
+    @property
+    def rate_limit(self) -> float | None:
+        """Requests admitted a second, None for any number; may be set."""
+        return self._meter.rate
+
+    @rate_limit.setter
+    def rate_limit(self, rate: float | None) -> None:
+        self._meter.rate = rate
 
     @property
     def script_left(self) -> tuple[Fault, ...]:
