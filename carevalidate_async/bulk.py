@@ -8,25 +8,50 @@ unknown, or that met something transient, is asked again under that key and no o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from functools import partial
+from typing import Protocol, TypedDict, cast
 
 import attrs
 
+from carevalidate_async._gate import Gate, Pace, RunState, is_refusal
+from carevalidate_async._policy import RetryPolicy
 from carevalidate_async._retry import time_to_wait
 from carevalidate_async.errors import Attempt, CareValidateError, Outcome
 from carevalidate_async.idempotency import new_idempotency_key
 from carevalidate_async.models import ConfirmationReceipt, PaymentConfirmation
 
+__all__ = [
+    "MAX_OUTAGE",
+    "MAX_PAUSE",
+    "BulkOptions",
+    "Confirms",
+    "Pace",
+    "Row",
+    "RunState",
+    "combined",
+    "confirm_payments",
+]
+
 MAX_PAUSE = 30.0
-"""Seconds; the longest wait of our own before a row is asked for again."""
+"""Seconds; the longest wait before a row is asked for again."""
 
-MAX_ASKED_PAUSE = 120.0
-"""Seconds; the longest wait that the vendor can ask for."""
+MAX_OUTAGE = 300.0
+"""Seconds that a run waits for a vendor that is down, unless the caller says otherwise."""
 
-_LATE = 0.02  # seconds that an ask may follow its slot, and the next one still keep its own
+
+class BulkOptions(TypedDict, total=False):
+    """What `confirm_payments` takes beside the payments, where it is said what each is."""
+
+    concurrency: int
+    asks: int
+    pause: float
+    rate: float | None
+    adaptive: bool
+    max_outage: float
+    stop: asyncio.Event | None
+    on_pace: Callable[[Pace], None] | None
 
 
 class Confirms(Protocol):
@@ -84,10 +109,13 @@ def confirm_payments(
     payments: Iterable[PaymentConfirmation] | AsyncIterable[PaymentConfirmation],
     *,
     concurrency: int = 64,
-    asks: int = 5,
+    asks: int = 10,
     pause: float = 0.5,
     rate: float | None = None,
+    adaptive: bool = True,
+    max_outage: float = MAX_OUTAGE,
     stop: asyncio.Event | None = None,
+    on_pace: Callable[[Pace], None] | None = None,
 ) -> AsyncGenerator[Row, None]:
     """
     Confirm *payments* and yield what became of each, in the order in which they end.
@@ -98,49 +126,91 @@ def confirm_payments(
     with ``contextlib.aclosing``) cancels what is in flight; whether those payments were recorded is
     then unknown.
 
+    The client's own retries are switched off: each ask is one request, and whether there is another
+    is decided here, where all that the vendor says to any of them is known. By default the run
+    finds by itself how much the vendor takes: it begins slowly, goes below *concurrency* where
+    answers take longer and longer, and below *rate* where the vendor refuses (429, 503). A
+    Retry-After is heeded by all. When the vendor is down, all wait, and one payment at a time tries
+    whether it is back.
+
     Args:
         client: A `CareValidate`.
 
         payments: An iterable must not block; an async one may wait.
 
-        concurrency: Payments in flight at once.
+        concurrency: Payments in flight at once, at most.
 
-        asks: How often a payment is asked for as long as its outcome is unknown or its error is
-            retryable; each ask is a call with its own retries.
+        asks: Requests for one payment, at most, as long as its outcome is unknown or its error is
+            retryable; those before an outage do not count.
 
         pause: Seconds; the longest wait before the second ask. It doubles with each ask, up to 30
-            seconds; the wait itself is random, on top of what the vendor asks for (up to 120
-            seconds).
+            seconds; the wait itself is random. After a refusal there is none but the run's.
 
-        rate: Asks begun per second at most, evenly spaced; None for no limit. Retries inside a call
-            are neither counted nor paced, so more requests than this can be sent.
+        rate: Asks begun per second at most, evenly spaced; None for no limit.
+
+        adaptive: Whether to go below *concurrency* and *rate* as the vendor's answers tell; without
+            it a Retry-After holds for its payment alone.
+
+        max_outage: Seconds that the run waits for a vendor that is down, or that asks it to wait,
+            before it ends early; 10 at most for one that has not answered once.
 
         stop: When set, no further payment is taken and none is asked for again; those in flight are
             finished and yielded. An async source that is waited for then is cancelled.
 
+        on_pace: Called with each change of the run's `Pace`.
+
     Yields:
-        One `Row` a payment. Errors of the package are in the row, never raised.
+        One `Row` a payment. Errors of the package are in the row, never raised but once, at the
+        end of a run that ends early.
 
     Raises:
-        ValueError: *concurrency* or *asks* is below 1, or *rate* is not above 0.
+        ValueError: *concurrency* or *asks* is below 1, *rate* is not above 0, or *max_outage* is
+            below 0.
+
+        CareValidateError: The run has ended early, since the vendor refuses the credential, was
+            down for too long, or asks to wait for too long: the error that told. All rows that were
+            asked for have been yielded by then; payments that were not taken were not sent.
 
         Exception: Whatever *payments* itself raises, once the payments in flight have been yielded.
     """
-    if concurrency < 1 or asks < 1 or (rate is not None and not rate > 0):
-        raise ValueError("concurrency and asks must be at least 1, and rate above 0")
-    crew = _Crew(client, asks=asks, pause=pause, rate=rate, stop=stop or asyncio.Event())
-    return _rows(crew, payments, concurrency)
+    if concurrency < 1 or asks < 1 or (rate is not None and not rate > 0) or not max_outage >= 0:
+        msg = "concurrency and asks must be at least 1, rate above 0, and max_outage not below 0"
+        raise ValueError(msg)
+    crew = _Crew(_asking_once(client), asks=asks, pause=pause, stop=stop or asyncio.Event())
+    gate = partial(
+        Gate,
+        concurrency=concurrency,
+        rate=rate,
+        adaptive=adaptive,
+        max_outage=max_outage,
+        tell=on_pace or _unheard,
+    )
+    return _rows(crew, gate, payments, concurrency)
+
+
+def _unheard(_: Pace) -> None:
+    """Tell nobody."""
+
+
+def _asking_once(client: Confirms) -> Confirms:
+    """Return *client* without retries of its own: those of two layers would multiply."""
+    with_options = getattr(client, "with_options", None)
+    if with_options is None:
+        return client
+    return cast("Confirms", with_options(retry=RetryPolicy(max_attempts=1)))
 
 
 async def _rows(
     crew: _Crew,
+    gate: Callable[[], Gate],
     payments: Iterable[PaymentConfirmation] | AsyncIterable[PaymentConfirmation],
     concurrency: int,
 ) -> AsyncGenerator[Row, None]:
+    crew.gate = gate()
     source = _one_by_one(payments)
     results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=concurrency)
     workers = [asyncio.create_task(crew.work(source, results)) for _ in range(concurrency)]
-    watcher = asyncio.create_task(crew.watch())
+    watchers = [asyncio.create_task(crew.watch()), asyncio.create_task(crew.hush())]
     working = concurrency
     try:
         while working:
@@ -151,12 +221,13 @@ async def _rows(
                 yield row
     finally:
         crew.closing = True
-        for task in (watcher, *workers):
+        for task in (*watchers, *workers):
             task.cancel()
-        await asyncio.gather(watcher, *workers, return_exceptions=True)
+        await asyncio.gather(*watchers, *workers, return_exceptions=True)
         await source.aclose()
-    if crew.failure is not None:
-        raise crew.failure
+    failure = crew.failure or crew.gate.failure
+    if failure is not None:
+        raise failure
 
 
 async def _one_by_one(
@@ -173,20 +244,12 @@ async def _one_by_one(
 class _Crew:
     """The workers of one run, and what they share."""
 
-    def __init__(
-        self,
-        client: Confirms,
-        *,
-        asks: int,
-        pause: float,
-        rate: float | None,
-        stop: asyncio.Event,
-    ) -> None:
+    gate: Gate  # made in the event loop that the run is in
+
+    def __init__(self, client: Confirms, *, asks: int, pause: float, stop: asyncio.Event) -> None:
         self._client = client
         self._asks = asks
         self._pause = pause
-        self._gap = 1 / rate if rate is not None else 0.0
-        self._next_slot = 0.0
         self._stop = stop
         self._taking = asyncio.Lock()
         self._patience: asyncio.Timeout | None = None  # with the source, while it is asked
@@ -212,8 +275,13 @@ class _Crew:
         await results.put(None)
 
     async def watch(self) -> None:
-        """Ask the source for no more once the run is to stop."""
+        """Let no further ask begin once the run is to stop."""
         await self._stop.wait()
+        self.gate.close()
+
+    async def hush(self) -> None:
+        """Wait for the source no more once nothing is to be asked for."""
+        await self.gate.ended()
         if self._patience is not None:
             self._patience.reschedule(asyncio.get_running_loop().time())
 
@@ -222,22 +290,16 @@ class _Crew:
     ) -> tuple[int, PaymentConfirmation] | None:
         # An async generator cannot be asked for two things at once.
         async with self._taking:
-            if self._exhausted:
+            # Within the lock: of workers that find no payment, one alone waits for its moment. And
+            # first, for a payment that is taken is to be sent.
+            if self._exhausted or not await self.gate.open():
                 return None
-            # Within the lock: of workers that find no payment, one alone waits for its slot.
-            await self._slot()
-            if self._stop.is_set():
-                return None
-            asked = asyncio.get_running_loop().time()
             try:
                 payment = await self._next(source)
             except StopAsyncIteration:
                 self._exhausted = True
                 return None
             index, self._taken = self._taken, self._taken + 1
-            now = asyncio.get_running_loop().time()
-            if now - asked > self._gap:  # a source that is slower than the rate saves no slots up
-                self._next_slot = max(self._next_slot, now + self._gap)
         given: object = payment
         # What is no payment is refused when it is asked for, in its own row.
         if isinstance(given, PaymentConfirmation) and given.idempotency_key is None:
@@ -260,55 +322,53 @@ class _Crew:
     async def _settle(self, index: int, payment: PaymentConfirmation) -> Row:
         attempts: tuple[Attempt, ...] = ()
         outcome: Outcome | None = None
-        ask = 0
+        ask, outages = 0, self.gate.outages
         while True:
             ask += 1
-            try:
-                receipt = await self._client.confirm_payment(payment, accept_duplicate=True)
-            except CareValidateError as error:
-                attempts += error.attempts
-                outcome = combined(outcome, error.outcome)
-                row = Row(
-                    index=index, payment=payment, error=error, outcome=outcome, attempts=attempts
-                )
-                again = error.retryable or outcome is Outcome.UNKNOWN
-                if ask == self._asks or not again or not await self._rest(ask, error):
-                    return row
-            else:
-                attempts += receipt.meta.attempts
+            got = await self._ask(index, payment)
+            if not isinstance(got, CareValidateError):
                 return Row(
                     index=index,
                     payment=payment,
-                    receipt=receipt,
+                    receipt=got,
                     outcome=Outcome.RECORDED,
-                    attempts=attempts,
+                    attempts=attempts + got.meta.attempts,
                 )
+            attempts += got.attempts
+            outcome = combined(outcome, got.outcome)
+            row = Row(index=index, payment=payment, error=got, outcome=outcome, attempts=attempts)
+            if not (got.retryable or outcome is Outcome.UNKNOWN):
+                return row
+            # That the vendor is down is no row's fault.
+            if ask >= self._asks and not self.gate.down:
+                return row
+            await self.gate.rest(self._time_to_rest(ask, got))
+            if not await self.gate.open():
+                return row
+            if self.gate.outages != outages:
+                ask, outages = 0, self.gate.outages
 
-    async def _rest(self, ask: int, error: CareValidateError) -> bool:
-        """Wait before the next ask; return False when there is to be none."""
+    async def _ask(
+        self, index: int, payment: PaymentConfirmation
+    ) -> ConfirmationReceipt | CareValidateError:
+        ask = self.gate.begin()
+        try:
+            receipt = await self._client.confirm_payment(payment, accept_duplicate=True)
+        except CareValidateError as error:
+            self.gate.end(ask, index, error)
+            return error
+        except BaseException:
+            self.gate.abandon()
+            raise
+        self.gate.end(ask, index, None)
+        return receipt
+
+    def _time_to_rest(self, ask: int, error: CareValidateError) -> float:
+        """Return the seconds before the payment is asked for again, those at the gate aside."""
+        if self.gate.adaptive and is_refusal(error):
+            return 0.0  # the gate has heard of it, and lets fewer through
         longest = min(self._pause * 2.0 ** min(ask - 1, 30), MAX_PAUSE)
         seconds = random.uniform(0, longest)  # noqa: S311 - jitter, no secret
-        asked = getattr(error, "retry_after", None)
-        if asked is not None:
-            # On top, so that the workers do not all come back at one moment.
-            seconds += min(asked, MAX_ASKED_PAUSE)
-        await self._wait(time_to_wait(seconds))
-        if not self._stop.is_set():
-            await self._slot()
-        return not self._stop.is_set()
-
-    async def _slot(self) -> None:
-        """Wait for a moment at which an ask may begin."""
-        if self._gap:
-            now = asyncio.get_running_loop().time()
-            # What a timer was late is made up for, or a high rate would never be reached.
-            slot = self._next_slot if self._next_slot > now - _LATE else now
-            self._next_slot = slot + self._gap
-            await self._wait(slot - now)
-
-    async def _wait(self, seconds: float) -> None:
-        if seconds > 0:
-            # Not wait_for, which before Python 3.12 can swallow a cancellation.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._stop.wait()
+        # On top, so that the workers do not all come back at one moment.
+        seconds += min(getattr(error, "retry_after", None) or 0.0, self.gate.max_outage)
+        return time_to_wait(seconds)

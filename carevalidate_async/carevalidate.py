@@ -18,7 +18,7 @@ from carevalidate_async._dialect import Dialect, HeaderSecret, Refusal, is_succe
 from carevalidate_async._operation import KeyInBody, OnceOnly, Operation, SetsState
 from carevalidate_async._private import discreet
 from carevalidate_async._secret import Secret
-from carevalidate_async.bulk import Row, confirm_payments
+from carevalidate_async.bulk import BulkOptions, Row, confirm_payments
 from carevalidate_async.errors import ConfigurationError, IdempotencyConflictError, Outcome
 from carevalidate_async.models import (
     CasePayment,
@@ -34,7 +34,7 @@ from carevalidate_async.session import Session
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
 ORIGINS: Mapping[str, str] = {
     "production": "https://api.care360-next.carevalidate.com",
@@ -205,26 +205,30 @@ class CareValidate(Client):
     def confirm_payments(
         self,
         payments: Iterable[PaymentConfirmation] | AsyncIterable[PaymentConfirmation],
-        *,
-        concurrency: int = 64,
-    ) -> AsyncIterator[Row]:
+        **options: Unpack[BulkOptions],
+    ) -> AsyncGenerator[Row, None]:
         """
-        Record many payments, a bounded number at a time; see `carevalidate_async.bulk`.
+        Record many payments, as fast as the vendor takes them, a bounded number at a time.
 
         Args:
             payments: Any iterable or async iterable; it is read as fast as rows are sent.
 
-            concurrency: Calls in flight at a time, 1 or more; no more than ``max_connections`` are
-                on the wire.
+            options: ``concurrency`` (64 in flight at most; no more than ``max_connections`` are on
+                the wire), ``rate`` (per second, at most) and more; see
+                `carevalidate_async.bulk.confirm_payments`.
 
         Returns:
             An iterator of rows, each as soon as it is settled, so not in the order of *payments*.
-            The errors of payments are in their rows, never raised.
+            The errors of payments are in their rows.
 
         Raises:
-            ValueError: *concurrency* is below 1.
+            ValueError: An option is out of its range.
+
+            CareValidateError: Upon iteration, after the last row: the run has ended early, since
+                the vendor refuses the credential or was down for too long. Payments that were not
+                taken from *payments* were not sent.
         """
-        return confirm_payments(self, payments, concurrency=concurrency)
+        return confirm_payments(self, payments, **options)
 
     async def create_case_payment(
         self, case_id: str | uuid.UUID, request: CasePaymentRequest

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import math
 from datetime import date
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 import pytest
 
+import virtual
 from carevalidate_async import CareValidate, RetryPolicy
-from carevalidate_async.bulk import Row, combined, confirm_payments
+from carevalidate_async.bulk import BulkOptions, Row, combined, confirm_payments
 from carevalidate_async.errors import (
     AnswerLostError,
     APIConnectionError,
@@ -229,22 +231,23 @@ class TestAsks:
         assert outcome == combined(Outcome.REJECTED, outcome)
         assert outcome == combined(Outcome.NOT_SENT, outcome)
 
-    async def test_the_vendor_can_ask_to_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_row_alone_can_be_asked_to_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
-        A pause is as long as Retry-After says, up to a bound, and then our own on top.
+        Without a common pace, a row waits as long as Retry-After says, up to the run's patience,
+        and then a while of our own on top.
         """
-        waited: list[float] = []
-
-        async def wait(_: object, seconds: float) -> None:
-            waited.append(seconds)
-
-        monkeypatch.setattr("carevalidate_async.bulk._Crew._wait", wait)
         monkeypatch.setattr("carevalidate_async.bulk.random.uniform", lambda _, high: high)
-        patient = RateLimitError("", outcome=Outcome.REJECTED, retryable=True, retry_after=7.0)
-        endless = RateLimitError("", outcome=Outcome.REJECTED, retryable=True, retry_after=1e9)
-        await collect(FakeClient(patient, endless, AWAY), [payment(1)], pause=0.5)
+        asked: list[float] = []
 
-        assert [7.5, 121.0, 2.0] == waited[:3]
+        class Client(FakeClient):
+            async def confirm_payment(self, *args: Any, **options: Any) -> ConfirmationReceipt:
+                asked.append(virtual.now())
+                return await super().confirm_payment(*args, **options)
+
+        patient = RateLimitError("", outcome=Outcome.REJECTED, retryable=True, retry_after=7.0)
+        virtual.run(collect(Client(patient, AWAY), [payment(1)], pause=0.5, adaptive=False))
+
+        assert [0.0, 7.5, 8.5] == asked
 
     async def test_pauses_grow_up_to_a_bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
@@ -290,25 +293,26 @@ class TestRate:
         assert 20 == len(client.asked)
         assert 0.19 <= clock() - began < 1.5
 
-    async def test_a_high_rate_is_reached(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_high_rate_is_reached(self) -> None:
         """
         What a timer was late is made up for: 1000 asks at 4000 a second take a quarter of a second,
         although each wait is 4 ms late.
         """
-        now = 0.0
 
-        async def late(_: object, seconds: float) -> None:
-            nonlocal now
-            if seconds > 0:
-                now += seconds + 0.004
+        async def late(event: asyncio.Event, seconds: float | None) -> None:
+            await asyncio.sleep((seconds or 0) + 0.004)
 
-        monkeypatch.setattr("carevalidate_async.bulk._Crew._wait", late)
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        async def run() -> float:
+            await collect(client, map(payment, range(1000)), rate=4000.0)
+            return virtual.now()
+
         client = FakeClient()
-        await collect(client, map(payment, range(1000)), rate=4000.0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("carevalidate_async._gate._rest", late)
+            took = virtual.run(run())
 
         assert 1000 == len(client.asked)
-        assert 0.249 <= now <= 0.26
+        assert 0.24 <= took <= 0.26
 
     async def test_workers_without_a_payment_wait_for_no_slot(self) -> None:
         """
@@ -411,11 +415,12 @@ class TestStop:
         """
         Workers that wake for the stop in the moment in which they are cancelled end all the same.
         """
-        busy = RateLimitError("busy", outcome=Outcome.REJECTED, retryable=True, retry_after=60.0)
-        client = FakeClient(*[busy] * 15)
+        client = FakeClient(*[AWAY] * 15)
         stop = asyncio.Event()
         async with asyncio.timeout(20):
-            rows = confirm_payments(client, map(payment, range(100)), concurrency=16, stop=stop)
+            rows = confirm_payments(
+                client, map(payment, range(100)), concurrency=16, pause=3600.0, stop=stop
+            )
             async with contextlib.aclosing(rows):
                 async for _ in rows:
                     stop.set()
@@ -536,6 +541,15 @@ class TestTroubleWithPayments:
         async with asyncio.timeout(20):
             with pytest.raises(asyncio.CancelledError):
                 await taking
+
+    def test_options_have_their_types(self) -> None:
+        """
+        What the client's method takes is what the function does.
+        """
+        first, second, *options = inspect.signature(confirm_payments).parameters
+
+        assert ["client", "payments"] == [first, second]
+        assert options == list(BulkOptions.__annotations__)
 
     def test_bad_numbers_are_refused_at_once(self) -> None:
         """

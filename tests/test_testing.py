@@ -46,7 +46,7 @@ class TestNoWaiting:
     async def test_many_payments(self) -> None:
         """Nor does a bulk run pause between its asks."""
         async with (
-            RawServer(*[DOWN] * 15) as server,
+            RawServer(*[DOWN] * 30) as server,
             CONFIRM.client(server.url, retry=RetryPolicy(max_attempts=1)) as client,
         ):
             with no_waiting():
@@ -54,4 +54,4 @@ class TestNoWaiting:
                     rows = [row async for row in confirm_payments(client, [PAYMENT] * 3)]  # type: ignore[arg-type]  # of the right vendor
 
         assert [Outcome.UNKNOWN] * 3 == [row.outcome for row in rows]
-        assert 15 == len(server.requests)
+        assert 30 == len(server.requests)
