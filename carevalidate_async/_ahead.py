@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from carevalidate_async._fields import FileRow, content_key
 
 if TYPE_CHECKING:
-    from carevalidate_async._rows import RowReader
+    from carevalidate_async._rows import Rows
 
 BATCH = 256
 """Rows that are taken together."""
@@ -30,7 +30,7 @@ class Ahead:
         reader: The file's rows.
     """
 
-    def __init__(self, reader: RowReader) -> None:
+    def __init__(self, reader: Rows) -> None:
         self._reader = reader
         self._rows_read = 0
         self._loop = asyncio.get_running_loop()

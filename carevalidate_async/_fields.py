@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 
 import attrs
 
 from carevalidate_async._codec import camel
+from carevalidate_async._misspelled import wrong_amount, wrong_day
+from carevalidate_async._texts import ORDINARY, control, damage, placeholder, unseen
 from carevalidate_async.errors import InvalidRequestError
 from carevalidate_async.idempotency import derive_idempotency_key
-from carevalidate_async.models import PaymentConfirmation
+from carevalidate_async.models import PaymentConfirmation, PaymentStatus
 
 FIELDS = tuple(field.name for field in attrs.fields(PaymentConfirmation))
 REQUIRED = tuple(f.name for f in attrs.fields(PaymentConfirmation) if f.default is attrs.NOTHING)
@@ -29,21 +32,8 @@ UNDECIDED = "\u2192 decide"
 # which no key is usable).
 _UNDECIDED = re.compile(r"\W*decide\s*(\(was .*)?", re.DOTALL)
 
-_BARE = {name.replace("_", ""): name for name in FIELDS}
 _AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]{1,2})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_WRONG_AMOUNTS = tuple(
-    (re.compile(pattern, re.IGNORECASE | re.DOTALL), reason)
-    for pattern, reason in (
-        (r"[+-]?(s?nan|inf(inity)?)", "must be a finite number"),
-        (r".*[$€£¥].*|usd.*|.*usd", "has a currency sign; write the number alone"),
-        (r".*,.*", "has a comma; write it without thousands separators, cents after a point"),
-        (r"[+-]?[0-9.]+e[+-]?[0-9]+", "has an exponent; write it out in digits"),
-        (r"[-\u2212].*|\(.*\)", "must not be negative; a refund is a status"),
-        (r"[0-9]*\.[0-9]{3,}", "has more than two decimal places"),
-        (r".*", "is not an amount such as 1234.50"),
-    )
-)
 
 
 class Number(str):
@@ -76,7 +66,8 @@ class FileRow:
     One row of a file.
 
     Attributes:
-        line: Number of its first line; the file's first line is 1.
+        line: Number of its first line, the file's first line being 1; of a Parquet file, which has
+            no lines, the number of the row, the first one being 1.
 
         payment: What it says; None where it has problems.
 
@@ -111,7 +102,7 @@ def read_amount(text: str) -> Decimal:
     """
     if _AMOUNT.fullmatch(text):
         return Decimal(text)
-    raise ValueError(next(reason for wrong, reason in _WRONG_AMOUNTS if wrong.fullmatch(text)))
+    raise ValueError(wrong_amount(text))
 
 
 def read_day(text: str) -> date:
@@ -123,32 +114,65 @@ def read_day(text: str) -> date:
     """
     # Stricter than fromisoformat, which also takes 20250101 and weeks.
     if not _DAY.fullmatch(text):
-        raise ValueError("must be a date as YYYY-MM-DD")
+        raise ValueError(wrong_day(text))
     try:
         return date.fromisoformat(text)
     except ValueError:
         raise ValueError("is no day of the calendar") from None
 
 
+def _read_status(text: str) -> PaymentStatus | str:
+    """Return the status that *text* is, or *text* itself for the model to refuse."""
+    meant = re.sub(r"[\s-]+", "_", text).upper()
+    if meant != text and meant in PaymentStatus.__members__:
+        raise ValueError("must be in capital letters, with _ between words")
+    return text
+
+
 _READERS: Mapping[str, Callable[[str], object]] = {
     "amount": read_amount,
     "payment_date": read_day,
     "valid_until": read_day,
+    "status": _read_status,
+}
+_USUAL: Mapping[str, re.Pattern[str]] = {
+    "amount": _AMOUNT,
+    "payment_date": _DAY,
+    "valid_until": _DAY,
+    "status": re.compile("|".join(PaymentStatus)),
+}
+"""Values that need no further look; for all other fields it is `ORDINARY`."""
+
+# What is wrong with a text before anybody reads it as a value; ids, keys and all that is no prose
+# have the second one.
+_LOOKS: Mapping[str, Callable[[str], str | None]] = {
+    "amount": partial(unseen, blanks=True),
+    "description": control,
 }
 
 
 def _read(name: str, value: object) -> object:
-    if isinstance(value, Number) and name != "amount":
-        raise ValueError("must be text, not a number")
+    if isinstance(value, Number):
+        if name != "amount":
+            raise ValueError("must be text, not a number")
+        return read_amount(value)
     if not isinstance(value, str):
         reason = "must be a number or text" if name == "amount" else "must be text"
         raise ValueError(reason)  # noqa: TRY004 - what a file holds is a value
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError("is not UTF-8 text") from None
+    if not _USUAL.get(name, ORDINARY).fullmatch(value):
+        _look_at(name, value)
     return _READERS.get(name, str)(value)
+
+
+def _look_at(name: str, value: str) -> None:
+    """Refuse what no person means as a value of that field."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8 text; save the file as UTF-8") from None
+    wrong = placeholder(value) or _LOOKS.get(name, damage)(value)
+    if wrong is not None:
+        raise ValueError(wrong)
 
 
 def to_row(
@@ -181,11 +205,7 @@ def to_row(
         try:
             payment = PaymentConfirmation(**fields)  # type: ignore[arg-type]  # the model checks
         except InvalidRequestError as error:
-            found.append(Problem(error.field, error.reason))
+            # Of two days the model says which they are; they are the row's.
+            reason = "is before payment_date" if error.field == "valid_until" else error.reason
+            found.append(Problem(error.field, reason))
     return FileRow(line=line, payment=payment, problems=tuple(found), original=original)
-
-
-def near_misses(names: Sequence[str] | Mapping[str, object]) -> dict[str, str]:
-    """Return the fields that are nearly named, each with the name that was meant for it."""
-    bare = {name: re.sub(r"[\s_-]", "", name).lower() for name in names if name not in SPELLED}
-    return {_BARE[plain]: name for name, plain in bare.items() if plain in _BARE}

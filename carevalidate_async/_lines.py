@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import TYPE_CHECKING
+
+from carevalidate_async._unpack import DamagedError
+
+if TYPE_CHECKING:
+    from io import BufferedIOBase
 
 MAX_RECORD = 1_048_576
 """Bytes of one row at most; it bounds the memory that a broken file can take."""
@@ -22,7 +27,7 @@ class Lines:
     unchanged.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BufferedIOBase) -> None:
         self._stream = stream
         self.number = 0
         self.bytes_read = 0
@@ -40,11 +45,12 @@ class Lines:
         return self
 
     def __next__(self) -> str:
-        data = self._stream.readline(MAX_RECORD)
+        data = self._read()
         if not data:
             raise StopIteration
         if self.number == 0:
-            data = data.removeprefix(_BOM)
+            while data.startswith(_BOM):  # an editor that did not see one wrote another
+                data = data.removeprefix(_BOM)
         self.number += 1
         self._size += len(data)
         self._count(data)
@@ -56,8 +62,16 @@ class Lines:
 
     def skip_line(self) -> None:
         """Read to the end of a line that was too long, if it was not read to there already."""
-        while not self._at_start and (data := self._stream.readline(MAX_RECORD)):
+        while not self._at_start and (data := self._read()):
             self._count(data)
+
+    def _read(self) -> bytes:
+        try:
+            return self._stream.readline(MAX_RECORD)
+        except DamagedError as error:
+            if not self.number:
+                raise
+            raise error.after(f"line {self.number}") from None
 
     def _count(self, data: bytes) -> None:
         self.bytes_read += len(data)

@@ -1,4 +1,4 @@
-"""Rows that need a person back out, in the format of the file that they came from."""
+"""Rows that need a person back out, in a file that can be corrected and run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from carevalidate_async._fields import ERROR_COLUMNS, SPELLED, FileRow, Number, Problem
-from carevalidate_async._rows import FileFormat
+from carevalidate_async._kinds import FileFormat
 
 if TYPE_CHECKING:
-    from carevalidate_async._rows import RowReader
+    from carevalidate_async._rows import Rows
 
 
 class Rejects:
     """
-    Rows that need a person, in the format of the file that they came from.
+    Rows that need a person: in JSON Lines where the file they came from is, otherwise in CSV.
 
     The error columns come first and are ignored by the next run, so that a corrected file can be
     run as it is. Only its owner can read the file: it holds personal data.
@@ -27,14 +27,14 @@ class Rejects:
     Args:
         path: Where; an existing file is replaced.
 
-        reader: The file that the rows come from. Where a CSV file lacks a column for idempotency
-            keys, its rejects file has one.
+        reader: The file that the rows come from. Where it lacks a column for idempotency keys, its
+            rejects file has one.
 
     All of it raises OSError, which names the file, where it cannot be written.
     """
 
-    def __init__(self, path: str, reader: RowReader) -> None:
-        self._format = reader.format
+    def __init__(self, path: str, reader: Rows) -> None:
+        self._in_json = reader.format is FileFormat.JSONL
         self._width = len(reader.header)
         self._kept = [i for i, name in enumerate(reader.header) if name not in ERROR_COLUMNS]
         columns = [SPELLED.get(name) for name in reader.header]
@@ -55,7 +55,7 @@ class Rejects:
         self._writer = csv.writer(self._file, lineterminator="\n")
         # A lone carriage return would end the row for its reader, and is not quoted by itself.
         self._quoting = csv.writer(self._file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        if self._format is FileFormat.CSV:
+        if not self._in_json:
             names = [reader.header[i] for i in self._kept]
             self._writer.writerow([*ERROR_COLUMNS, *self._own_key("idempotency_key"), *names])
             try:  # now, so that a full disk is found before anything is sent
@@ -81,7 +81,7 @@ class Rejects:
         """
         field = "; ".join(problem.field for problem in problems)
         reason = "; ".join(problem.reason for problem in problems)
-        if self._format is FileFormat.JSONL:
+        if self._in_json:
             with self._named():
                 self._file.write(_reject_line(row, field, reason, key))
             return

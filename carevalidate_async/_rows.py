@@ -1,5 +1,5 @@
 """
-A file to its rows, one record at a time: CSV and JSON Lines.
+A file to its rows: CSV, JSON Lines, either of them compressed, or Parquet.
 
 A bad row is a row with problems, never an exception; only a file that is wrong as a whole raises
 `FileError`. No value of the file is ever repeated in a reason.
@@ -7,65 +7,57 @@ A bad row is a row with problems, never an exception; only a file that is wrong 
 
 from __future__ import annotations
 
-import csv
-import enum
-import itertools
-import json
-import re
-from typing import TYPE_CHECKING, BinaryIO
+import io
+from typing import TYPE_CHECKING, Protocol
 
-from carevalidate_async._codec import too_deep
-from carevalidate_async._fields import (
-    ERROR_COLUMNS,
-    REQUIRED,
-    SPELLED,
-    FileRow,
-    Number,
-    Problem,
-    near_misses,
-    to_row,
-)
+from carevalidate_async._csv_rows import CsvRows
+from carevalidate_async._json_rows import JsonRows
+from carevalidate_async._kinds import FileError, FileFormat, is_parquet, refusal
 from carevalidate_async._lines import Lines, RecordTooLongError
-from carevalidate_async.models import PaymentStatus
+from carevalidate_async._unpack import DamagedError, Source, Unpacked, packing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-_SHOWN = 1000  # characters of a broken record in a rejects file
-_MOST_IGNORED = 50
-# Cells that rows have: an amount, or (in the group) a day or a status. No blank is a line's end, or
-# many empty lines would take forever.
-_TELLING = re.compile(
-    r"(?:^|[,\r\n])[^\S\r\n]*(?:[$€£]?[0-9]+(?:\.[0-9]+)?|("
-    r"[0-9]+[-/.][0-9]+[-/.][0-9]+(?:[T ][0-9:.]+Z?)?|"
-    rf"{'|'.join(PaymentStatus)}))[^\S\r\n]*(?=[,\r\n]|$)",
-    re.IGNORECASE,
-)
+    from carevalidate_async._fields import FileRow
+
+__all__ = ["FileError", "FileFormat", "RowReader", "Rows"]
+
+_BUFFER = 16_384  # bytes that are unpacked at once
 
 
-class FileFormat(enum.StrEnum):
-    """How the rows of a file are written."""
+class Rows(Protocol):
+    """
+    The rows of one kind of file; iterating reads them, once.
 
-    CSV = "csv"
-    JSONL = "jsonl"
+    Attributes:
+        format: How the rows are written.
 
+        header: Column names as the file spells them; empty where each row names its own.
 
-class FileError(Exception):
-    """The file cannot be used at all; no row of it was taken."""
+        ignored: Names that no field has, each told once; it may grow while rows are read.
 
+        bytes_read: Bytes of the file that the rows so far stand for.
+    """
 
-class _Object(dict[str, object]):
-    """A JSON object that remembers which fields came twice, in either spelling."""
+    @property
+    def format(self) -> FileFormat: ...
 
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        fields = [SPELLED[name] for name, _ in pairs if name in SPELLED]
-        self.repeated = sorted({field for field in fields if fields.count(field) > 1})
+    @property
+    def header(self) -> tuple[str, ...]: ...
+
+    @property
+    def ignored(self) -> list[str]: ...
+
+    @property
+    def bytes_read(self) -> int: ...
+
+    def __iter__(self) -> Iterator[FileRow]: ...
 
 
 class RowReader:
     """
-    The rows of a file, one at a time.
+    The rows of a file, one at a time, however it comes.
 
     Attributes:
         format: How the rows are written.
@@ -76,192 +68,107 @@ class RowReader:
             read, up to 50 names.
 
     Args:
-        stream: The file, open for reading bytes, at its beginning.
+        stream: The file, open for reading bytes, at its beginning. Nothing of it is read ahead of
+            the rows but what a buffer holds.
 
-        form: How the rows are written; told by the first character when None.
+        form: How the rows of a text are written; told by the first bytes when None.
 
     Raises:
-        FileError: Empty, not UTF-8, or its columns are wrong.
+        FileError: Of a kind that cannot be read, empty, not UTF-8, damaged at its very beginning,
+            or its columns are wrong.
+
+        OSError: Its very beginning cannot be read. While rows are read, `DamagedError` says where
+            a file breaks off.
     """
 
-    def __init__(self, stream: BinaryIO, form: FileFormat | None = None) -> None:
-        self._lines = Lines(stream)
+    def __init__(self, stream: io.BufferedIOBase, form: FileFormat | None = None) -> None:
+        self._unpacked: Unpacked | None = None
         try:
-            first = self._first_line()
-        except RecordTooLongError as error:
-            raise FileError(f"its first line is {error}") from None
-        self.format = form or (FileFormat.JSONL if first[0] == "{" else FileFormat.CSV)
-        self.ignored: list[str] = []
-        self.header: tuple[str, ...] = ()
-        self._columns: list[str | None] = []
-        if self.format is FileFormat.CSV:
-            self._source = itertools.chain([self._lines.record[-1]], self._lines)
-            self._read_header(first)
-        else:
-            self._again = [self._lines.record[-1]]
-            self._rows = self._read_json()
+            self._rows = self._open(stream, form)
+        except DamagedError as error:
+            raise FileError(str(error)) from None
+        self.format = self._rows.format
+        self.header = self._rows.header
+        self.ignored = self._rows.ignored
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the file read so far."""
-        return self._lines.bytes_read
+        """Bytes of the file read so far, as it lies on the disk."""
+        return self._rows.bytes_read if self._unpacked is None else self._unpacked.taken
 
     def __iter__(self) -> Iterator[FileRow]:
-        return self._rows
+        return iter(self._rows)
 
-    def _first_line(self) -> str:
-        for text in self._lines:
-            if "\0" in text or text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-                raise FileError("it is not UTF-8 text; save it as UTF-8 and try again")
-            stripped = text.strip()
-            if stripped.startswith("["):
-                raise FileError("it is a JSON array; write one object a line (JSON Lines)")
-            if stripped:
-                return stripped
-        raise FileError("it is empty")
+    def _open(self, stream: io.BufferedIOBase, form: FileFormat | None) -> Rows:
+        start = stream.tell() if stream.seekable() else None
+        source = Source(stream.read1)
+        head = source.head()
+        packing = packing_of(head)
+        if packing is not None:
+            self._unpacked = Unpacked(lambda size: source.read(size) or b"", packing)
+            return self._unpack(Source(self._unpacked.read), form, packing.name)
+        if is_parquet(head):
+            return _parquet(stream, start, form)
+        if reason := refusal(head):
+            raise FileError(f"it {reason}")
+        if start is None:
+            return _text(io.BufferedReader(source), form)
+        stream.seek(start)
+        return _text(stream, form)
 
-    # CSV
-
-    def _read_header(self, first: str) -> None:
-        start = self._lines.number
-        reader = csv.reader(self._source, strict=True)
-        try:
-            names = tuple(name.strip() for name in next(reader))
-        except (csv.Error, RecordTooLongError):
-            raise FileError(f"its column names in line {start} cannot be read") from None
-        try:
-            "".join(names).encode()
-        except UnicodeEncodeError:
-            raise FileError("it is not UTF-8 text; save it as UTF-8 and try again") from None
-        self.header = names
-        self._columns = [SPELLED.get(name) for name in names]
-        _check_columns(names, first)
-        self.ignored += [
-            name
-            for name, field in zip(names, self._columns, strict=True)
-            if field is None and name and name not in ERROR_COLUMNS
-        ]
-        self._rows = self._read_csv(reader)
-
-    def _read_csv(self, reader: Iterator[list[str]]) -> Iterator[FileRow]:
-        while True:
-            line = self._lines.begin()
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield self._broken(line, str(error))
-                if "limit" in str(error):
-                    return
-                continue
-            except RecordTooLongError:
-                yield self._broken(line, "limit")
-                return
-            if any(self._holds_rows(cell) for cell in cells):
-                yield self._broken(line, "")
-            elif any(cell.strip() for cell in cells):
-                yield self._csv_row(line, cells)
-
-    def _holds_rows(self, cell: str) -> bool:
-        # Between two stray quotes, what is left of two rows and all rows between become one text.
-        if not ("\n" in cell or "\r" in cell) or cell.count(",") < len(self.header) - 1:
-            return False
-        telling = _TELLING.findall(cell)
-        return len(telling) > 1 and any(telling)  # two numbers alone stand in texts, too
-
-    def _broken(self, line: int, error: str) -> FileRow:
-        last = self._lines.number
-        where = f"lines {line} to {last} were" if last > line else f"line {line} was"
-        reason = f"has a quote in the wrong place, or one that is never closed; {where} not read"
-        if "limit" in error:
-            reason = f"is too long; is a quote not closed? Nothing after line {last} was read"
-        # One cell: read in any other way, it might pass for a row that nobody wrote.
-        problems = (Problem("", reason),)
-        return FileRow(line=line, problems=problems, original=(self._beginning(),))
-
-    def _beginning(self) -> str:
-        return "".join(self._lines.record)[:_SHOWN].rstrip()
-
-    def _csv_row(self, line: int, cells: list[str]) -> FileRow:
-        width = len(self.header)
-        original = tuple(cells)
-        if len(cells) != width:
-            amount = "too few" if len(cells) < width else "too many"
-            problem = Problem("", f"has {amount} cells: {len(cells)}, and the header {width}")
-            return FileRow(line=line, problems=(problem,), original=original)
-        values = {f: c for f, c in zip(self._columns, cells, strict=True) if f is not None}
-        return to_row(line, values, original)
-
-    # JSON Lines
-
-    def _next_line(self) -> str | None:
-        return self._again.pop() if self._again else next(self._lines, None)
-
-    def _read_json(self) -> Iterator[FileRow]:
-        line = self._lines.number
-        while True:
-            try:
-                text = self._next_line()
-            except RecordTooLongError as error:
-                self._lines.skip_line()
-                problem = Problem("", f"is {error}")
-                yield FileRow(line=line, problems=(problem,), original=self._beginning())
-            else:
-                if text is None:
-                    return
-                if text.strip():
-                    yield self._json_row(line, text.strip())
-            line = self._lines.begin()
-
-    def _json_row(self, line: int, text: str) -> FileRow:
-        document: object = None
-        reason = "is not one JSON object"
-        try:
-            text.encode()
-            document = json.loads(
-                text,
-                object_pairs_hook=_Object,
-                parse_float=Number,
-                parse_int=Number,
-                parse_constant=Number,
-            )
-        except UnicodeEncodeError:
-            reason = "is not UTF-8 text"
-        except json.JSONDecodeError as error:
-            reason = f"is not one JSON object; see column {error.colno}"
-        except RecursionError:
-            reason = "is nested too deeply"
-        if too_deep(document):
-            document, reason = None, "is nested too deeply"
-        if not isinstance(document, _Object):
-            return FileRow(line=line, problems=(Problem("", reason),), original=text)
-        if document.repeated:  # the object holds one of the values, the text all of them
-            twice = tuple(Problem(field, "is given twice") for field in document.repeated)
-            return FileRow(line=line, problems=twice, original=text)
-        problems = [Problem(near, "is spelled differently") for near in near_misses(document)]
-        for name in document:
-            if len(self.ignored) == _MOST_IGNORED:
-                break
-            if name not in SPELLED and name not in (*ERROR_COLUMNS, *self.ignored):
-                self.ignored.append(name)
-        values = {SPELLED[name]: value for name, value in document.items() if name in SPELLED}
-        return to_row(line, values, document, problems)
+    def _unpack(self, source: Source, form: FileFormat | None, name: str) -> Rows:
+        head = source.head()
+        if packing_of(head) is not None:
+            raise FileError(f"it is compressed twice; unpack the {name} data once")
+        if is_parquet(head):
+            # Such a file is read from its end, and has its own compression inside.
+            raise FileError(f"it is a Parquet file inside {name} data; unpack it first")
+        if reason := refusal(head):
+            raise FileError(f"what its {name} data holds {reason}")
+        return _text(io.BufferedReader(source, _BUFFER), form)
 
 
-def _check_columns(names: Sequence[str], first: str) -> None:
-    fields = [SPELLED[name] for name in names if name in SPELLED]
-    near = near_misses(names)
-    # A column that is meant for a field but not read would be a payment without, say, its key.
-    wrong = [f'rename the column "{name}" to {field}' for field, name in near.items()]
-    twice = sorted({field for field in fields if fields.count(field) > 1})
-    if twice:
-        wrong.append(f"these columns are there more than once: {', '.join(twice)}")
-    missing = [name for name in REQUIRED if name not in fields and name not in near]
-    if missing:
-        wrong.append(f"these columns are missing: {', '.join(missing)}")
-        for separator, title in ((";", "semicolons"), ("\t", "tabs")):
-            if len(names) == 1 and separator in first:
-                wrong.append(f"its cells seem to be separated by {title}; save it with commas")
-    if wrong:
-        raise FileError("; ".join(wrong))
+def _parquet(stream: io.BufferedIOBase, start: int | None, form: FileFormat | None) -> Rows:
+    if form not in {None, FileFormat.PARQUET}:
+        raise FileError(f"it is a Parquet file, not {form}")
+    if start is None:  # such a file says at its end where its columns are
+        raise FileError("a Parquet file cannot be read from a pipe; give its name")
+    try:
+        from carevalidate_async._parquet_rows import ParquetRows
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        hint = "pip install 'carevalidate-async[parquet]'"
+        raise FileError(f"it is a Parquet file, which takes an extra: {hint}") from None
+    stream.seek(start)
+    return ParquetRows(stream)
+
+
+def _text(stream: io.BufferedIOBase, form: FileFormat | None) -> Rows:
+    lines = Lines(stream)
+    try:
+        first = _first_line(lines)
+    except RecordTooLongError as error:
+        _check_line_ends(lines.record[-1])
+        raise FileError(f"its first line is {error}") from None
+    if form is FileFormat.JSONL or (form is None and first.startswith("{")):
+        return JsonRows(lines)
+    return CsvRows(lines)
+
+
+def _first_line(lines: Lines) -> str:
+    for text in lines:
+        stripped = text.strip()
+        if "\0" in text:
+            raise FileError("it is not UTF-8 text; save it as UTF-8 and try again")
+        if stripped.startswith("["):
+            raise FileError("it is a JSON array; write one object a line (JSON Lines)")
+        _check_line_ends(stripped)
+        if stripped:
+            return stripped
+    raise FileError("it is empty" if lines.number == 0 else "it is empty but for blank lines")
+
+
+def _check_line_ends(line: str) -> None:
+    if "\r" in line:
+        raise FileError("its lines end with CR alone, as on old Macs; save it with LF or CRLF")

@@ -14,29 +14,20 @@ from carevalidate_async import _lines
 from carevalidate_async._fields import (
     ERROR_COLUMNS,
     UNDECIDED,
-    FileRow,
     Problem,
     content_key,
     read_amount,
     read_day,
 )
 from carevalidate_async._rejects import Rejects
-from carevalidate_async._rows import FileError, FileFormat, RowReader
+from carevalidate_async._rows import FileError, FileFormat
 from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.models import PaymentConfirmation, PaymentStatus
+from input_files import GOOD, HEADER, PAYMENT, reader, rows
 
 if TYPE_CHECKING:
     import pathlib
 
-HEADER = "case_id,amount,payment_date,valid_until,status"
-GOOD = "case-1,49.00,2026-01-05,2026-02-05,PAID"
-PAYMENT = PaymentConfirmation(
-    case_id="case-1",
-    amount=Decimal(49),
-    payment_date=date(2026, 1, 5),
-    valid_until=date(2026, 2, 5),
-    status=PaymentStatus.PAID,
-)
 OBJECT = {
     "caseId": "case-1",
     "amount": 49,
@@ -44,15 +35,6 @@ OBJECT = {
     "validUntil": "2026-02-05",
     "status": "PAID",
 }
-
-
-def reader(text: str | bytes, form: FileFormat | None = None) -> RowReader:
-    data = text.encode() if isinstance(text, str) else text
-    return RowReader(io.BytesIO(data), form)
-
-
-def rows(text: str | bytes, form: FileFormat | None = None) -> list[FileRow]:
-    return list(reader(text, form))
 
 
 def line(**changes: object) -> str:
@@ -94,16 +76,19 @@ class TestReadAmount:
             (".005", "two decimal places"),
             ("1.", "is not an amount"),
             (".5", "is not an amount"),
-            ("+5", "is not an amount"),
+            ("+5", "plus sign"),
             ("five", "is not an amount"),
-            ("1 000", "is not an amount"),
-            ("\u0661", "is not an amount"),
-            ("1\n2", "is not an amount"),
+            ("1 000", "blank"),
+            ("\u0661", "another script"),
+            ("1\n2", "blank"),
+            (". " * 50_000, "is not an amount"),
+            ("\u0661" * 100_000 + "x", "is not an amount"),
         ],
     )
     def test_anything_else_is_refused_with_its_reason(self, text: str, reason: str) -> None:
         """
-        What a spreadsheet may write for an amount is refused, and the reason says what to change.
+        What a spreadsheet may write for an amount is refused, and the reason says what to change,
+        soon, however long it is.
         """
         with pytest.raises(ValueError, match=reason):
             read_amount(text)
@@ -125,6 +110,7 @@ class TestReadDay:
             ("2026-01-05T00:00", "YYYY-MM-DD"),
             ("2026-02-29", "calendar"),
             ("2026-13-01", "calendar"),
+            ("1-" * 50_000, "YYYY-MM-DD"),
         ],
     )
     def test_other_spellings_and_no_days_are_refused(self, text: str, reason: str) -> None:
@@ -218,7 +204,7 @@ class TestCsv:
         """
         assert [
             ("case_id", "is missing"),
-            ("amount", "has a currency sign; write the number alone"),
+            ("amount", "has a currency sign or code; write the number alone, in US dollars"),
             ("payment_date", "must be a date as YYYY-MM-DD"),
         ] == problems(f"{HEADER}\n ,$5,today,2026-02-05,PAID")
 
@@ -250,7 +236,8 @@ class TestCsv:
         head = f"{HEADER},description,note\n".encode()
         bad = rows(head + GOOD.encode() + b",caf\xe9,\n" + GOOD.encode() + b",,caf\xe9\n")
 
-        assert (Problem("description", "is not UTF-8 text"),) == bad[0].problems
+        reason = "is not UTF-8 text; save the file as UTF-8"
+        assert (Problem("description", reason),) == bad[0].problems
         assert PAYMENT == bad[1].payment
 
     def test_non_ascii_text_is_kept(self) -> None:
@@ -318,18 +305,25 @@ class TestCsv:
         ("text", "reason"),
         [
             ("", "empty"),
-            ("\n\r\n  \n", "empty"),
+            ("\n\r\n  \n", "it is empty but for blank lines"),
             ("case_id,amount\n", "missing: payment_date, valid_until, status"),
             (f"{HEADER},caseId\n", "more than once: case_id"),
             (f"{HEADER},Idempotency Key\n", 'rename the column "Idempotency Key" to idempotency_k'),
             (HEADER.replace("amount", "Amount"), 'rename the column "Amount" to amount'),
             (HEADER.replace(",", ";"), "separated by semicolons"),
             (HEADER.replace(",", "\t"), "separated by tabs"),
+            (HEADER.replace(",", "|"), "separated by vertical bars"),
+            (GOOD, "its first line seems to be a row; put the column names before it"),
+            (f"sep=,\n{HEADER}", r"its first line is a note of a spreadsheet \(sep=\); delete it"),
+            (f"{HEADER},e\u00admail", r"to email \(it has an invisible character, U\+00AD"),
+            (HEADER.replace(",", "\r"), "its lines end with CR alone, as on old Macs"),
+            (HEADER + "\r" + f"{GOOD}\r" * 30_000, "its lines end with CR alone"),
+            (line().replace("\n", "\r") * 2, "its lines end with CR alone"),
+            ('{\n  "case_id": "c"\n}\n', "its objects are written over several lines"),
             ('"case_id"x\n', "column names in line 1 cannot be read"),
             ('\n"case_id', "column names in line 2 cannot be read"),
             ('[{"case_id": 1}]', "JSON array"),
-            (HEADER.encode("utf-16"), "not UTF-8"),
-            (HEADER.encode("utf-16-le"), "not UTF-8"),
+            (HEADER.encode() + b"\0", "not UTF-8"),
             (f"{HEADER},caf\xe9".encode("latin-1"), "not UTF-8"),
             ("x" * 2**21, "first line is longer"),
         ],
@@ -384,7 +378,11 @@ class TestJsonLines:
             ({"amount": float("nan")}, "amount", "must be a finite number"),
             ({"amount": 1e30}, "amount", "has an exponent; write it out in digits"),
             ({"amount": 1.005}, "amount", "has more than two decimal places"),
-            ({"email": "\ud800@example.com"}, "email", "is not UTF-8 text"),
+            (
+                {"email": "\ud800@example.com"},
+                "email",
+                "is not UTF-8 text; save the file as UTF-8",
+            ),
             ({"paymentDate": 20260105}, "payment_date", "must be text, not a number"),
             ({"case_id": "other"}, "case_id", "is given twice"),
             ({"Email": "x@example.com"}, "email", "is spelled differently"),
@@ -401,10 +399,8 @@ class TestJsonLines:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            (b"{]", "is not one JSON object; see column 2"),
-            (b'{} {"a": 1}', "is not one JSON object; see column 4"),
             (b'"text"', "is not one JSON object"),
-            (b'{"case_id": "caf\xe9"}', "is not UTF-8 text"),
+            (b'{"case_id": "caf\xe9"}', "is not UTF-8 text; save the file as UTF-8"),
             (b'{"a":' * 100_000, "is nested too deeply"),
             (b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", "is nested too deeply"),
         ],
