@@ -3,22 +3,30 @@ What a bulk run has asked for and what came of it, on disk: a process that dies 
 
 A row's idempotency key is durable before the first byte of its request leaves; its outcome is
 durable before anyone is told. The file holds no personal data: keys, a digest of the content, line
-numbers, states, counts, error classes and times.
+numbers, states, counts, error classes and times, and the name of the file that the rows came from.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from carevalidate_async import _records
+from carevalidate_async import _records, _runs
+from carevalidate_async._journal_file import (
+    FORMAT,
+    JournalError,
+    close,
+    open_to_rehearse,
+    open_to_write,
+    why,
+)
+from carevalidate_async._plans import Planner
 from carevalidate_async._records import (
     ON_RECORD,
-    SCHEMA,
     Candidate,
     Duplicates,
     Plan,
@@ -26,15 +34,19 @@ from carevalidate_async._records import (
     State,
     Verdict,
 )
+from carevalidate_async._runs import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from carevalidate_async._secret import Secret
 
 __all__ = [
     "FORMAT",
     "ON_RECORD",
     "Candidate",
     "Duplicates",
+    "Ending",
     "Journal",
     "JournalError",
     "Plan",
@@ -44,21 +56,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-FORMAT = 1
-_APPLICATION = 0x43564A4C  # "CVJL", so that no other SQLite file is taken for a journal
-_BUSY_SECONDS = 0.5
-
-_SCHEMA = f"""
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-{SCHEMA}
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {FORMAT};
-"""
-
-
-class JournalError(Exception):
-    """The journal cannot be used, or not for this run."""
 
 
 class Journal:
@@ -72,6 +69,10 @@ class Journal:
 
         fresh: Whether this is its first run: what is not in it was not sent.
 
+        begun_with: The file of its first run, absolute; None for standard input.
+
+        too_old: Rows of this run that were not asked for since their keys are too old.
+
     Args:
         path: The file; it is made, readable by its owner alone, when it is not there.
 
@@ -80,17 +81,48 @@ class Journal:
 
         rehearse: Nothing is kept: what is on disk is read, and left as it was.
 
+        file: Where the rows of this run come from; None for standard input.
+
+        secret: The credential that they are sent with. A journal serves one organization, of which
+            it keeps a salted fingerprint; None looks at nothing.
+
+        rotated: Whether another credential than the one before is of the same organization.
+
+        max_key_age: Seconds for which a key that may have been sent, and was never settled, is
+            sent again; the vendor may have forgotten an older one, and would record the payment
+            once more. None for any age.
+
+        clock: Gives seconds since 1970.
+
     Raises:
         JournalError: Upon entry, when it cannot be used; upon any call, when it cannot be written.
     """
 
-    def __init__(self, path: str, *, target: str, rehearse: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        target: str,
+        rehearse: bool = False,
+        file: str | None = None,
+        secret: Secret | None = None,
+        rotated: bool = False,
+        max_key_age: float | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
         self._target = target
         self._rehearse = rehearse
+        self._file = file
+        self._secret = secret
+        self._rotated = rotated
+        self._max_key_age = max_key_age
+        self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._run = 0
         self.fresh: bool = False
+        self.begun_with: str | None = None
+        self.too_old: int = 0
         self._closed = False
         self._db: sqlite3.Connection | None = None
 
@@ -122,28 +154,57 @@ class Journal:
             duplicates: What to do with rows of the same content.
 
         Raises:
-            JournalError: It cannot be written.
+            JournalError: It cannot be written; none of the rows may be sent.
         """
-        return await self._write(
-            lambda db: [
-                _records.plan(db, candidate, duplicates, run=self._run) for candidate in candidates
-            ]
-        )
+
+        def work(db: sqlite3.Connection) -> list[Plan]:
+            planner = Planner(
+                db=db,
+                duplicates=duplicates,
+                run=self._run,
+                now=int(self._clock()),
+                max_key_age=self._max_key_age,
+            )
+            return planner.plan(candidates)
+
+        plans = await self._write(work)
+        self.too_old += sum(plan.verdict is Verdict.TOO_OLD for plan in plans)
+        return plans
 
     async def settle(self, settlements: Iterable[Settlement]) -> None:
         """
         Put outcomes on disk, all in one transaction.
 
         Raises:
-            JournalError: It cannot be written.
+            JournalError: It cannot be written; the rows stay in doubt for the next run.
         """
-        await self._write(lambda db: _records.settle(db, settlements))
+        now = int(self._clock())
+        await self._write(lambda db: _records.settle(db, settlements, now=now))
+
+    async def end(self, ending: Ending, counts: Mapping[str, int], reason: str | None) -> None:
+        """
+        Note how the run ended.
+
+        Args:
+            ending: How.
+
+            counts: How many rows are where; see `carevalidate_async._runs.PastRun`.
+
+            reason: Why it ended early, free of personal data.
+
+        Raises:
+            JournalError: It cannot be written; nothing about any payment is lost by that.
+        """
+        now = int(self._clock())
+        await self._write(
+            lambda db: _runs.end(db, self._run, ending, counts=counts, reason=reason, now=now)
+        )
 
     async def _call(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except sqlite3.Error as error:
-            raise JournalError(f"the journal {self.path} cannot be used: {error}") from error
+            raise JournalError(why(self.path, error)) from error
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         db = self._db
@@ -168,84 +229,26 @@ class Journal:
     # From here on in the journal's own thread.
 
     def _open(self) -> None:
-        # Absolute: SQLite takes some names, such as ":memory:", for something else than a file.
-        path = os.path.abspath(self.path) if self.path else ""
-        there = os.path.exists(path)
-        if there and not os.path.isfile(path):
-            raise JournalError(f"the journal {self.path} is not a regular file")
-        if self._rehearse and not there:
-            path = ""  # SQLite's name for a temporary file
-        elif not self._rehearse:
-            try:
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            except OSError as error:
-                reason = error.strerror
-                raise JournalError(f"the journal {self.path} cannot be opened: {reason}") from error
-        self._db = db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            # Exclusive: the lock is held until the file is closed, also by a process that dies.
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            new = self._is_new(db)
-            if not self._rehearse:
-                self._keep_private(path)
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-            db.execute("BEGIN EXCLUSIVE")
-            if new:
-                self._make(db)
-            self._begin_run(db)
-            if not self._rehearse:
-                db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-                reason = "is in use: another run is at work on it"
-                raise JournalError(f"the journal {self.path} {reason}") from error
-            raise
-
-    def _keep_private(self, path: str) -> None:
-        try:
-            os.chmod(path, 0o600)  # it may have been there with other rights
-        except OSError as error:
-            reason = f"cannot be made its owner's alone: {error.strerror}"
-            raise JournalError(f"the journal {self.path} {reason}") from error
-
-    def _is_new(self, db: sqlite3.Connection) -> bool:
-        """Tell whether the file is empty; refuse one that is not ours before changing it."""
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not tables and not application:
-            return True
-        if application != _APPLICATION:
-            raise JournalError(f"{self.path} is a database, but no journal; name another file")
-        if version != FORMAT:
-            raise JournalError(
-                f"the journal {self.path} has format {version}, and this version of the package "
-                f"reads format {FORMAT}; use the version that began it, or name another file"
-            )
-        (target,) = db.execute("SELECT value FROM facts WHERE name = 'target'").fetchone()
-        if target != self._target:
-            raise JournalError(
-                f"the journal {self.path} belongs to {target}, and this run goes to "
-                f"{self._target}; name another file"
-            )
-        return False
-
-    def _make(self, db: sqlite3.Connection) -> None:
-        for statement in _SCHEMA.split(";"):
-            db.execute(statement)
-        db.execute("INSERT INTO facts VALUES ('target', ?)", (self._target,))
-        db.execute("INSERT INTO facts VALUES ('runs', '0')")
-
-    def _begin_run(self, db: sqlite3.Connection) -> None:
-        db.execute("UPDATE facts SET value = value + 1 WHERE name = 'runs'")
-        (runs,) = db.execute("SELECT value FROM facts WHERE name = 'runs'").fetchone()
-        self._run = int(runs)
+        opened = open_to_rehearse if self._rehearse else open_to_write
+        self._db = db = opened(self.path, target=self._target)
+        if self._secret is not None:
+            self._check_credential(db, self._secret)
+        self._run = _runs.begin(db, file=self._file, now=int(self._clock()))
         self.fresh = self._run == 1
+        self.begun_with = _runs.first_file(db)
+        if not self._rehearse:
+            db.execute("COMMIT")
+
+    def _check_credential(self, db: sqlite3.Connection, secret: Secret) -> None:
+        if _runs.is_bound_elsewhere(db, secret, rotated=self._rotated):
+            raise JournalError(
+                f"the journal {self.path} was begun with another API key; keys of payments are "
+                "scoped per organization, so what is on record in one would not be sent to "
+                "another: name another journal for another organization, or say --rotated-key "
+                "if this is a new API key of the same one"
+            )
 
     def _close(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            db.close()
+            close(db)

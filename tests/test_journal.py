@@ -8,18 +8,24 @@ import sqlite3
 import stat
 import sys
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carevalidate_async import _records
+from canaries import KEY, Seen
+from carevalidate_async import _plans, _records, _runs
 from carevalidate_async import journal as module
+from carevalidate_async._runs import PastRun, past_runs
+from carevalidate_async._secret import Secret
+from carevalidate_async._version import __version__
 from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.journal import (
     FORMAT,
     ON_RECORD,
     Candidate,
     Duplicates,
+    Ending,
     Journal,
     JournalError,
     Plan,
@@ -27,10 +33,11 @@ from carevalidate_async.journal import (
     State,
     Verdict,
 )
+from journal_support import TARGET, left_by_a_kill, snapshot
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 FREE = {State.REJECTED, State.NOT_SENT}
 REFUSE, ONCE, EACH = Duplicates.REFUSE, Duplicates.ONCE, Duplicates.EACH
@@ -41,8 +48,8 @@ def path(tmp_path: pathlib.Path) -> str:
     return str(tmp_path / "journal")
 
 
-def open_journal(path: str, *, target: str = "staging", rehearse: bool = False) -> Journal:
-    return Journal(path, target=target, rehearse=rehearse)
+def open_journal(path: str, *, target: str = "staging", **options: Any) -> Journal:
+    return Journal(path, target=target, **options)
 
 
 def row(content: str, *, line: int = 2, key: str | None = None) -> Candidate:
@@ -120,7 +127,8 @@ class TestNames:
             name for name, value in vars(module).items() if not name.startswith("_") and ours(value)
         }
 
-        assert {*module.__all__, "SCHEMA", "T", "TYPE_CHECKING"} == found
+        inside = {"Planner", "close", "open_to_rehearse", "open_to_write", "why"}
+        assert {*module.__all__, *inside, "T", "TYPE_CHECKING"} == found
 
 
 class TestWords:
@@ -342,8 +350,8 @@ class TestPlan:
         """
         await copies(path, State.CONFIRMED, State.REJECTED)
         with sqlite3.connect(path) as db:
-            steps = db.execute(f"EXPLAIN QUERY PLAN {_records._COPY}", ("a", 0, 2)).fetchall()
-            last = db.execute(f"EXPLAIN QUERY PLAN {_records._LAST_COPY}", ("a",)).fetchall()
+            steps = db.execute(f"EXPLAIN QUERY PLAN {_plans._COPY}", ("a", 0, 2)).fetchall()
+            last = db.execute(f"EXPLAIN QUERY PLAN {_plans._LAST_COPY}", ("a",)).fetchall()
         db.close()
 
         (look,), (most,) = ([step[-1] for step in found] for found in (steps, last))
@@ -507,6 +515,297 @@ class TestPlan:
         assert plan.line is None
 
 
+class TestBatch:
+    """Rows that are planned together, in one statement for many, are planned as one by one."""
+
+    @pytest.mark.parametrize("seed", range(60))
+    async def test_together_or_one_by_one_is_the_same(
+        self, tmp_path: pathlib.Path, seed: int
+    ) -> None:
+        """
+        Whatever earlier runs left, a batch gets the plans that its rows would get by themselves,
+        and leaves the same journal behind.
+        """
+        chance = random.Random(seed)
+        runs = [
+            (chance.choice([*Duplicates]), [random_rows(chance) for _ in range(3)])
+            for _ in range(4)
+        ]
+        ends = [[chance.choice([*State]) for _ in range(99)] for _ in runs]
+        found = []
+        for together in (True, False):
+            path = str(tmp_path / f"{together}")
+            told: list[Plan] = []
+            for number, (duplicates, batches) in enumerate(runs):
+                clock = partial(int, NOW + number * 20 * HOUR)
+                async with open_journal(path, clock=clock, max_key_age=DAY) as journal:
+                    before = len(told)
+                    for batch in batches:
+                        parts = [batch] if together else [[one] for one in batch]
+                        for part in parts:
+                            told += await journal.plan(part, duplicates)
+                    sends = [p.key for p in told[before:] if p.verdict is Verdict.SEND]
+                    settled = zip(sends, ends[number], strict=False)
+                    await journal.settle([Settlement(key=k, state=s) for k, s in settled])
+            found.append((told, everything(path)))
+
+        assert found[1] == found[0]
+        assert len({plan.verdict for plan in found[0][0]}) >= 3
+
+    @pytest.mark.parametrize("together", [True, False])
+    async def test_a_copy_s_key_goes_to_one_row_though_two_want_it(
+        self, path: str, together: bool
+    ) -> None:
+        """
+        Where a row names the key that a copy of other rows would get, one of the two is refused;
+        which one that is depends on what was read together, and the journal remembers it.
+        """
+        second = derive_idempotency_key("a", 2)
+        rows = [row("a"), row("a", line=3), row("b", line=4, key=second)]
+        async with open_journal(path) as journal:
+            parts = [rows] if together else [[one] for one in rows]
+            plans = [plan for part in parts for plan in await journal.plan(part, EACH)]
+            await journal.settle([Settlement(key=second, state=State.CONFIRMED)])
+        async with open_journal(path) as journal:
+            again = [(one, (await journal.plan([one], EACH))[0]) for one in rows]
+
+        refused, sends = Verdict.CONFLICT, Verdict.SEND
+        told = [plan.verdict for plan in plans]
+        assert ([sends, refused, sends] if together else [sends, sends, refused]) == told
+        on_record = [one.content for one, plan in again if plan.verdict is Verdict.ON_RECORD]
+        assert ["b" if together else "a"] == on_record
+
+    async def test_any_key_and_line_will_do(self, path: str) -> None:
+        """
+        Keys go to SQLite inside of JSON, and come out as they were.
+        """
+        keys = ['"', "\\", "\\u0041", "$.a", "0", "{}", "[1]", "a'b", "~ ~", "k" * 255]
+        rows = [row(f"content of {key}", key=key, line=2**40 + n) for n, key in enumerate(keys)]
+        async with open_journal(path) as journal:
+            first = await journal.plan(rows, REFUSE)
+            await journal.settle([Settlement(key=key, state=State.CONFIRMED) for key in keys])
+        async with open_journal(path) as journal:
+            second = await journal.plan(rows, REFUSE)
+
+        assert [sent(key) for key in keys] == first
+        assert [Verdict.ON_RECORD] * len(keys) == [plan.verdict for plan in second]
+        assert set(keys) == states(path).keys()
+        assert {2**40 + n for n in range(len(keys))} == {line for _, line, _ in seen(path).values()}
+
+    async def test_many_rows_make_few_statements(
+        self, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        The journal's thread waits for Python's lock after each statement, so that a statement a row
+        would take as long as all else under a busy event loop.
+        """
+        traced: list[str] = []
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+        def spy(*args: Any, **options: Any) -> sqlite3.Connection:
+            db = connect(*args, **options)
+            db.set_trace_callback(traced.append)
+            return db
+
+        monkeypatch.setattr(sqlite3, "connect", spy)
+        counts = []
+        for _ in range(2):
+            async with open_journal(path) as journal:
+                traced.clear()
+                plans = await journal.plan([row(f"{n}", line=n) for n in range(256)], REFUSE)
+                await journal.settle(
+                    [Settlement(key=plan.key, state=State.UNKNOWN, attempts=1) for plan in plans]
+                )
+                counts.append(len(traced))
+
+        assert [7, 7] == counts
+
+
+NOW = 1_800_000_000
+HOUR = 3600
+DAY = 24 * HOUR
+
+
+def random_rows(chance: random.Random) -> list[Candidate]:
+    """Return rows of few contents, with keys of their own now and then: one is another's."""
+    contents = ["a", "b", "c", "d"]
+    keys = [*[None] * 12, "x", "y", "z", "a"]
+    return [
+        row(chance.choice(contents), key=chance.choice(keys), line=chance.randrange(10**6))
+        for _ in range(chance.randrange(1, 7))
+    ]
+
+
+def everything(path: str) -> list[tuple[object, ...]]:
+    """Return all rows of a journal."""
+    with sqlite3.connect(path) as db:
+        found = db.execute("SELECT * FROM rows ORDER BY key").fetchall()
+    db.close()
+    return found
+
+
+async def age(path: str, after: float, **options: Any) -> Plan:
+    """Return what a run does with a row so many seconds after it was planned first."""
+    options = {"max_key_age": DAY, **options}
+    async with open_journal(path, clock=lambda: NOW + after, **options) as journal:
+        (plan,) = await journal.plan([row("a")], REFUSE)
+    return plan
+
+
+async def left(path: str, state: State | None, after: float = 0) -> None:
+    """Leave a row behind, settled or not."""
+    async with open_journal(path, clock=lambda: NOW + after) as journal:
+        await journal.plan([row("a")], REFUSE)
+        if state is not None:
+            await journal.settle([Settlement(key="a", state=state)])
+
+
+def planned_at(path: str) -> int | None:
+    with sqlite3.connect(path) as db:
+        ((found,),) = db.execute("SELECT planned_at FROM rows")
+    db.close()
+    assert found is None or isinstance(found, int)
+    return found
+
+
+class TestKeyAge:
+    @pytest.mark.parametrize("state", [State.UNKNOWN, None])
+    async def test_a_row_in_doubt_is_asked_for_while_its_key_is_young(
+        self, path: str, state: State | None
+    ) -> None:
+        """
+        A key that may have been sent is sent again for a day, and not a second longer: the vendor
+        may have forgotten it, and would record the payment once more.
+        """
+        await left(path, state)
+        before = state or State.PLANNED
+
+        assert sent("a", state=before, may_have_landed=True) == await age(path, DAY)
+        assert Plan(
+            verdict=Verdict.TOO_OLD, key="a", state=State.PLANNED, may_have_landed=True, age=DAY + 1
+        ) == await age(path, DAY + 1)
+        assert {"a": "unknown"} == states(path)
+
+    async def test_it_counts_from_the_first_time_that_the_key_may_have_been_sent(
+        self, path: str
+    ) -> None:
+        """
+        Runs that ask again and learn nothing do not make a key younger, and nor do runs that do not
+        ask since it is too old.
+        """
+        for hours in (0, 10, 20):
+            await left(path, State.UNKNOWN, hours * HOUR)
+        first = await age(path, 25 * HOUR)
+        second = await age(path, 26 * HOUR)
+
+        assert [25 * HOUR, 26 * HOUR] == [first.age, second.age]
+        assert NOW == planned_at(path)
+
+    @pytest.mark.parametrize("state", [State.REJECTED, State.NOT_SENT])
+    async def test_a_key_under_which_surely_nothing_is_recorded_is_new_again(
+        self, path: str, state: State
+    ) -> None:
+        """
+        A row that the vendor refused, or that was never sent, can be sent whenever that was; from
+        then on its key may have been sent.
+        """
+        await left(path, state)
+
+        assert sent("a", state=state) == await age(path, 300 * DAY)
+        assert NOW + 300 * DAY == planned_at(path)
+
+    async def test_what_is_on_record_has_no_age(self, path: str) -> None:
+        """
+        A row that is settled needs no asking, however long ago that was.
+        """
+        await left(path, State.CONFIRMED)
+
+        assert Verdict.ON_RECORD is (await age(path, 300 * DAY)).verdict
+
+    async def test_forever_is_any_age(self, path: str) -> None:
+        """
+        Who knows that the vendor never forgets a key has it sent again after years.
+        """
+        await left(path, State.UNKNOWN)
+
+        assert Verdict.SEND is (await age(path, 3000 * DAY, max_key_age=None)).verdict
+
+    async def test_a_clock_that_went_back_makes_the_age_unknown(self, path: str) -> None:
+        """
+        A key that seems to have been sent in the future was sent nobody knows when. It stays too
+        old when the clock comes to that time again, and seems to make the key new.
+        """
+        await left(path, State.UNKNOWN)
+        back = await age(path, -2 * HOUR)
+        again = await age(path, 1)
+
+        unknown = Plan(
+            verdict=Verdict.TOO_OLD, key="a", state=State.UNKNOWN, may_have_landed=True, age=None
+        )
+        assert [unknown, unknown] == [back, again]
+        assert planned_at(path) is None
+
+    async def test_a_clock_that_is_set_right_by_seconds_changes_nothing(self, path: str) -> None:
+        """
+        Machines set their clocks right all the time.
+        """
+        await left(path, State.UNKNOWN)
+
+        assert Verdict.SEND is (await age(path, -60)).verdict
+        assert Verdict.TOO_OLD is (await age(path, -61)).verdict
+
+    async def test_who_sends_at_any_age_sends_also_at_an_unknown_one(self, path: str) -> None:
+        """
+        That the clock went back is remembered all the same.
+        """
+        await left(path, State.UNKNOWN)
+
+        assert Verdict.SEND is (await age(path, -DAY, max_key_age=None)).verdict
+        assert Verdict.TOO_OLD is (await age(path, 1)).verdict
+
+    async def test_a_row_that_repeats_one_too_old_is_no_other_payment(self, path: str) -> None:
+        """
+        Of equal rows the key that is too old is in use, and the rest goes on as ever.
+        """
+        await left(path, State.UNKNOWN)
+        later = open_journal(path, clock=lambda: NOW + 2 * DAY, max_key_age=DAY)
+        async with later as journal:
+            plans = await journal.plan([row("a"), row("a", line=3), row("b", line=4)], REFUSE)
+
+        assert [Verdict.TOO_OLD, Verdict.DUPLICATE, Verdict.SEND] == [p.verdict for p in plans]
+        assert 1 == later.too_old
+
+    async def test_of_copies_the_old_ones_stay_and_the_others_go(self, path: str) -> None:
+        """
+        With each row a payment of its own, a key that is too old stands for one of them.
+        """
+        async with open_journal(path, clock=lambda: NOW) as journal:
+            first, second = await journal.plan([row("a"), row("a", line=3)], EACH)
+            await journal.settle(
+                [
+                    Settlement(key=first.key, state=State.REJECTED),
+                    Settlement(key=second.key, state=State.UNKNOWN),
+                ]
+            )
+        async with open_journal(path, clock=lambda: NOW + 2 * DAY, max_key_age=DAY) as journal:
+            plans = await journal.plan([row("a"), row("a", line=3)], EACH)
+
+        assert [(Verdict.TOO_OLD, "a2"), (Verdict.SEND, "a")] == [
+            (plan.verdict, name(plan.key)) for plan in plans
+        ]
+        assert {"a": "planned", second.key: "unknown"} == states(path)
+
+    async def test_a_key_that_is_too_old_is_not_given_to_another_payment(self, path: str) -> None:
+        """
+        What may be on record under it may be on record however long.
+        """
+        await left(path, State.UNKNOWN)
+        async with open_journal(path, clock=lambda: NOW + 9 * DAY, max_key_age=DAY) as journal:
+            (plan,) = await journal.plan([row("corrected", key="a")], REFUSE)
+
+        assert Verdict.CONFLICT is plan.verdict
+
+
 class TestSettle:
     async def test_what_came_of_a_row_is_on_disk_without_the_row(self, path: str) -> None:
         """
@@ -540,6 +839,7 @@ class TestSettle:
             "given_away": 0,
             "state": "rejected",
             "may_have_landed": 0,
+            "by_hand": 0,
             "used": 2,
             "run": 2,
             "line": 2,
@@ -611,7 +911,7 @@ class TestFile:
         def look(*_: object) -> None:
             at_first.append(modes(tmp_path)["journal"])
 
-        monkeypatch.setattr("carevalidate_async.journal.os.chmod", look)
+        monkeypatch.setattr("carevalidate_async._journal_file.os.chmod", look)
         mask = os.umask(0)
         try:
             async with open_journal(path):
@@ -631,7 +931,7 @@ class TestFile:
         def refuse(*_: object) -> None:
             raise PermissionError(1, "Operation not permitted")
 
-        monkeypatch.setattr("carevalidate_async.journal.os.chmod", refuse)
+        monkeypatch.setattr("carevalidate_async._journal_file.os.chmod", refuse)
         with pytest.raises(JournalError) as caught:
             await open_journal(path).__aenter__()
 
@@ -646,7 +946,7 @@ class TestFile:
             for rehearse in (False, True):
                 with pytest.raises(JournalError) as caught:
                     await open_journal(path, rehearse=rehearse).__aenter__()
-                reason = "is in use: another run is at work on it"
+                reason = "is in use: another run is at work on it, or a command"
                 assert f"the journal {path} {reason}" == str(caught.value)
 
         async with open_journal(path):
@@ -703,24 +1003,25 @@ class TestFile:
         header = (tmp_path / "journal").read_bytes()[:100]
 
         # Where SQLite's file format has the user version and the application's id.
-        assert (1).to_bytes(4) == header[60:64]
+        assert (2).to_bytes(4) == header[60:64]
         assert b"CVJL" == header[68:72]
 
-    async def test_another_format_is_refused(self, path: str) -> None:
+    @pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+    async def test_another_format_is_refused(self, path: str, other: int) -> None:
         """
-        A journal of a later version is not guessed at.
+        A journal of an earlier or a later version is not guessed at.
         """
         async with open_journal(path):
             pass
         with sqlite3.connect(path) as db:
-            db.execute(f"PRAGMA user_version = {FORMAT + 1}")
+            db.execute(f"PRAGMA user_version = {other}")
         db.close()
         with pytest.raises(JournalError) as caught:
             await open_journal(path).__aenter__()
 
         assert (
-            f"the journal {path} has format 2, and this version of the package reads format 1; "
-            "use the version that began it, or name another file" == str(caught.value)
+            f"the journal {path} has format {other}, and this version of the package reads "
+            "format 2; use the version that began it, or name another file" == str(caught.value)
         )
 
     @pytest.mark.parametrize(
@@ -793,14 +1094,59 @@ class TestFile:
         Whatever SQLite finds wrong names the journal.
         """
 
-        def fail(_: object, __: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise sqlite3.OperationalError("disk I/O error")
 
-        monkeypatch.setattr(Journal, "_begin_run", fail)
+        monkeypatch.setattr(_runs, "begin", fail)
         with pytest.raises(JournalError) as caught:
             await open_journal(path).__aenter__()
 
         assert f"the journal {path} cannot be used: disk I/O error" == str(caught.value)
+
+    async def test_a_run_that_ends_leaves_one_plain_file(
+        self, path: str, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        It can be copied, mailed and read by itself, also from where nothing can be written.
+        """
+        await settle(path, "a", State.CONFIRMED)
+
+        assert ["journal"] == list(modes(tmp_path))
+        with open(path, "rb") as file:
+            # Where SQLite's file format says who may read and write: 1 is without a log.
+            assert b"\x01\x01" == file.read()[18:20]
+
+    async def test_a_log_that_cannot_be_put_away_stays(
+        self, path: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A disk that is full at the end loses nothing: the next run reads the log.
+        """
+
+        class Full(sqlite3.Connection):
+            def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+                if "journal_mode = DELETE" in sql:
+                    raise sqlite3.OperationalError("database or disk is full")
+                return super().execute(sql, *parameters)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Full))
+            await settle(path, "a", State.CONFIRMED)
+
+        assert Verdict.ON_RECORD is (await planned(path, 1, REFUSE))[0].verdict
+
+    async def test_an_sqlite_that_is_too_old_is_named(
+        self, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        What it could not do would be a syntax error in the middle of a run.
+        """
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 32, 9))
+        monkeypatch.setattr(sqlite3, "sqlite_version", "3.32.9")
+        with pytest.raises(JournalError) as caught:
+            await open_journal(path).__aenter__()
+
+        assert "a journal needs SQLite 3.33; here is 3.32.9" == str(caught.value)
 
     async def test_a_full_disk_is_named(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """
@@ -808,7 +1154,7 @@ class TestFile:
         the journal goes on.
         """
 
-        def fail(db: sqlite3.Connection, _: object) -> None:
+        def fail(db: sqlite3.Connection, *_: object, **__: object) -> None:
             db.execute("ROLLBACK")
             raise sqlite3.OperationalError("database or disk is full")
 
@@ -913,3 +1259,225 @@ class TestRehearsal:
         assert [Verdict.ON_RECORD, Verdict.SEND] == [plan.verdict for plan in plans]
         assert before == (tmp_path / "journal").read_bytes()
         assert ["journal"] == list(modes(tmp_path))
+
+    async def test_it_reads_what_a_killed_run_left_and_changes_nothing(
+        self, path: str, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        What is only in the log is known, and stays there.
+        """
+        await asyncio.to_thread(left_by_a_kill, path, a="confirmed")
+        before = snapshot(str(tmp_path))
+        target = {"target": TARGET}
+        async with open_journal(path, rehearse=True, **target) as journal:
+            plans = await journal.plan([row("a"), row("b", line=3)], REFUSE)
+
+        assert [Verdict.ON_RECORD, Verdict.SEND] == [plan.verdict for plan in plans]
+        assert {"journal", "journal-wal"} == before.keys()
+        assert before == snapshot(str(tmp_path))
+
+    async def test_it_takes_an_empty_file_for_a_new_journal(
+        self, path: str, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        As a run would, which makes a journal of it.
+        """
+        (tmp_path / "journal").touch()
+        async with open_journal(path, rehearse=True) as journal:
+            assert [sent("a")] == await journal.plan([row("a")], REFUSE)
+
+        assert b"" == (tmp_path / "journal").read_bytes()
+
+    async def test_it_holds_nobody_up(self, path: str) -> None:
+        """
+        While one goes on, a run can begin, of which it knows nothing.
+        """
+        await settle(path, "a", State.CONFIRMED)
+        async with open_journal(path, rehearse=True) as rehearsal:
+            await settle(path, "b", State.CONFIRMED)
+            plans = await rehearsal.plan([row("a"), row("b", line=3)], REFUSE)
+
+        assert [Verdict.ON_RECORD, Verdict.SEND] == [plan.verdict for plan in plans]
+
+
+class TestCredential:
+    """A journal belongs to the organization whose API key its runs had."""
+
+    async def test_another_key_is_refused_once_something_is_at_stake(self, path: str) -> None:
+        """
+        What is on record in one organization would not be sent to another, and what is in doubt
+        would be recorded a second time there.
+        """
+        for state in (State.CONFIRMED, State.ALREADY_RECORDED, State.UNKNOWN, None):
+            own = f"{path}-{state}"
+            async with open_journal(own, secret=Secret("one")) as journal:
+                await journal.plan([row("a")], REFUSE)
+                if state is not None:
+                    await journal.settle([Settlement(key="a", state=state)])
+            with pytest.raises(JournalError, match="was begun with another API key") as caught:
+                await open_journal(own, secret=Secret("two")).__aenter__()
+
+            assert "--rotated-key" in str(caught.value)
+            async with open_journal(own, secret=Secret("one")) as journal:
+                assert 2 == journal._run  # the refused one is none
+
+    @pytest.mark.parametrize("state", [State.REJECTED, State.NOT_SENT])
+    async def test_a_key_under_which_nothing_was_recorded_binds_nothing(
+        self, path: str, state: State
+    ) -> None:
+        """
+        Who had mistyped the key, and was refused, runs the same journal with the right one.
+        """
+        async with open_journal(path, secret=Secret("mistyped")) as journal:
+            await journal.plan([row("a")], REFUSE)
+            await journal.settle([Settlement(key="a", state=state)])
+        async with open_journal(path, secret=Secret("right")) as journal:
+            await journal.plan([row("a")], REFUSE)
+            await journal.settle([Settlement(key="a", state=State.CONFIRMED)])
+
+        with pytest.raises(JournalError, match="another API key"):
+            await open_journal(path, secret=Secret("mistyped")).__aenter__()
+
+    async def test_a_rotated_key_takes_the_old_one_s_place(self, path: str) -> None:
+        """
+        Who says that the key is a new one of the same organization says it once.
+        """
+        async with open_journal(path, secret=Secret("old")) as journal:
+            await journal.plan([row("a")], REFUSE)
+        for rotated in (True, False):
+            async with open_journal(path, secret=Secret("new"), rotated=rotated):
+                pass
+        with pytest.raises(JournalError, match="another API key"):
+            await open_journal(path, secret=Secret("old")).__aenter__()
+
+    async def test_without_a_key_nothing_is_looked_at(self, path: str) -> None:
+        """
+        A rehearsal may have no key; with one it tells what a run would say, and binds nothing.
+        """
+        async with open_journal(path, secret=Secret("one")) as journal:
+            await journal.plan([row("a")], REFUSE)
+        for secret, rotated in ((None, False), (Secret("one"), False), (Secret("two"), True)):
+            async with open_journal(path, rehearse=True, secret=secret, rotated=rotated):
+                pass
+        with pytest.raises(JournalError, match="another API key"):
+            await open_journal(path, rehearse=True, secret=Secret("two")).__aenter__()
+
+    async def test_the_key_is_nowhere(self, path: str, tmp_path: pathlib.Path) -> None:
+        """
+        The journal has a fingerprint with a salt of its own, and an error has nothing in its frames
+        from which the key could be read.
+        """
+        seen = Seen()
+        prints = set()
+        for name in (path, f"{path}-2"):
+            async with open_journal(name, secret=Secret(KEY)) as journal:
+                await journal.plan([row("a")], REFUSE)
+            with sqlite3.connect(name) as db:
+                prints |= {value for _, value in db.execute("SELECT * FROM facts")}
+            db.close()
+        with pytest.raises(JournalError) as caught:
+            await open_journal(path, secret=Secret("other")).__aenter__()
+        seen.add_error(caught.value)
+        with pytest.raises(JournalError) as caught:
+            await open_journal(path, target="production", secret=Secret(KEY)).__aenter__()
+        seen.add_error(caught.value)
+        for file in modes(tmp_path):
+            with open(tmp_path / file, "rb") as stream:
+                seen.add(file, stream.read())
+
+        assert [] == seen.planted()
+        assert {"staging"} < prints
+        assert 5 == len(prints)
+
+
+class TestRuns:
+    """A journal knows its runs."""
+
+    def past(self, path: str) -> Sequence[PastRun]:
+        with sqlite3.connect(path) as db:
+            found = past_runs(db)
+        db.close()
+        return found
+
+    async def test_it_says_when_of_what_and_how(self, path: str, tmp_path: pathlib.Path) -> None:
+        """
+        Each run has its beginning, its file, the package's version, and how it ended.
+        """
+        counts = {"rows": 3, "confirmed": 2, "to_decide": 1}
+        for number, ending in enumerate(Ending):
+            times = iter([NOW + number, NOW + 10 + number])
+            file = str(tmp_path / "payments.csv")
+            async with open_journal(path, file=file, clock=partial(next, times)) as journal:
+                await journal.end(ending, counts, "the disk is full" if number else None)
+
+        assert [
+            PastRun(
+                number=number + 1,
+                began_at=NOW + number,
+                ended_at=NOW + 10 + number,
+                file=str(tmp_path / "payments.csv"),
+                version=__version__,
+                ended=ending,
+                reason="the disk is full" if number else None,
+                counts=counts,
+            )
+            for number, ending in enumerate(Ending)
+        ] == self.past(path)
+        assert ["complete", "interrupted", "stopped early"] == [*Ending]
+
+    async def test_one_that_was_killed_has_no_end(self, path: str) -> None:
+        """
+        A run that never said how it ended is told from one that did.
+        """
+        async with open_journal(path):
+            pass
+        (run,) = self.past(path)
+
+        assert (None, None, None, None) == (run.ended_at, run.ended, run.reason, run.counts)
+        assert (run.file, run.count("rows")) == (None, 0)
+
+    @pytest.mark.parametrize("name", ["payments.csv", "caf\udce9.csv", "\u20ac.csv"])
+    async def test_its_file_is_named_whatever_its_name(
+        self, path: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """
+        A name is kept as it is, in any encoding, from the root on.
+        """
+        monkeypatch.chdir(tmp_path)
+        async with open_journal(path, file=name):
+            pass
+
+        assert [str(tmp_path / name)] == [run.file for run in self.past(path)]
+
+    async def test_why_it_ended_may_name_such_a_file(self, path: str) -> None:
+        """
+        A reason that is no text, for the file's name in it is none, can be written all the same.
+        """
+        async with open_journal(path) as journal:
+            await journal.end(Ending.STOPPED_EARLY, {}, "no space: caf\udce9.csv")
+
+        assert ["no space: caf\\udce9.csv"] == [run.reason for run in self.past(path)]
+
+    async def test_the_first_file_is_remembered(self, path: str, tmp_path: pathlib.Path) -> None:
+        """
+        A run of another file, of a rejects file for one, is told what the journal was begun with.
+        """
+        begun = []
+        for file in ("first.csv", "second.csv", None):
+            given = None if file is None else str(tmp_path / file)
+            async with open_journal(path, file=given) as journal:
+                begun.append(journal.begun_with)
+
+        assert [str(tmp_path / "first.csv")] * 3 == begun
+
+    async def test_a_rehearsal_is_no_run(self, path: str) -> None:
+        """
+        What keeps nothing does not count.
+        """
+        async with open_journal(path):
+            pass
+        async with open_journal(path, rehearse=True) as journal:
+            await journal.end(Ending.COMPLETE, {}, None)
+
+        assert [1] == [run.number for run in self.past(path)]
+        assert self.past(path)[0].ended is None
