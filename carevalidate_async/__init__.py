@@ -12,6 +12,7 @@ Asynchronous payments at CareValidate, and payment methods at planocore.
 - `carevalidate_async.hooks`: what a caller can watch.
 - `carevalidate_async.session`: a vendor's connections, credential and policy, below the clients.
 - `carevalidate_async.journal`: what a run over a file keeps on disk.
+- `carevalidate_async.report`: a run over a file as a page for people; it needs the extra ``cli``.
 - `carevalidate_async.sandbox`: a local stand-in of both vendors.
 - `carevalidate_async.testing`: helps to test what uses the package.
 - `carevalidate_async.cli`: the command line; it needs the extra ``cli``.

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from carevalidate_async._ages import age_in_words
 from carevalidate_async._counts import Counts, Tally
 from carevalidate_async._fields import UNDECIDED, FileRow, Problem
+from carevalidate_async._groups import own_words
 from carevalidate_async.bulk import Row, combined
 from carevalidate_async.errors import (
     APIStatusError,
@@ -36,6 +38,7 @@ from carevalidate_async.models import PaymentConfirmation
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from carevalidate_async._course import Course
     from carevalidate_async._rejects import Rejects
 
 _LONGEST_REASON = 1000  # characters; a cell that is too long would stop the next run
@@ -68,6 +71,8 @@ class Books:
 
         known: Rows among them that were on record from earlier runs.
 
+        retries: Requests beyond the first for each row.
+
     Args:
         journal: Open, and bound to the client's target.
 
@@ -78,6 +83,8 @@ class Books:
         tell: Called with the line of a row that needs another look, and what is wrong with it.
 
         tally: A hook of the client.
+
+        course: Told where each row gets its place.
 
     What is awaited raises JournalError where the journal, and OSError where the rejects file cannot
     be written; `give_up` accounts for the rows that were left without a place.
@@ -91,14 +98,17 @@ class Books:
         rejects: Rejects | None,
         tell: Callable[[int, str], None],
         tally: Tally,
+        course: Course,
     ) -> None:
         self.counts = Counts()
         self.known = 0
+        self.retries = 0
         self._journal = journal
         self._duplicates = duplicates
         self._rejects = rejects
         self._tell = tell
         self._tally = tally
+        self._course = course
         self._waiting: deque[Planned] = deque()
         self._handed_out = 0
         self._in_flight: dict[int, Planned] = {}
@@ -162,7 +172,7 @@ class Books:
         """Return what waits, and count it as not sent; nothing is put on disk."""
         passed = list(self._waiting)
         self._waiting.clear()
-        self.counts.not_sent += len(passed)
+        self._count("not_sent", len(passed))
         return passed
 
     def give_up(self) -> None:
@@ -170,11 +180,11 @@ class Books:
         for item in self._in_flight.values():
             self.counts.attempts += self._tally.take(item.plan.key)
         doubted = [item for item in self._waiting if item.plan.may_have_landed]
-        self.counts.unknown += len(self._in_flight) + len(doubted)
-        self.counts.not_sent += len(self._waiting) - len(doubted)
+        self._count("unknown", len(self._in_flight) + len(doubted))
+        self._count("not_sent", len(self._waiting) - len(doubted))
         # What an earlier run did with rows that this one read and did not plan, nobody knows.
         unplanned = self.counts.rows - self.counts.settled
-        self.counts.add("not_sent" if self._journal.fresh else "unknown", unplanned)
+        self._count("not_sent" if self._journal.fresh else "unknown", unplanned)
 
     def _take(self, row: FileRow, payment: PaymentConfirmation, plan: Plan) -> None:
         before = "an earlier run" if plan.line is None else f"line {plan.line}"
@@ -184,33 +194,87 @@ class Books:
                 self._waiting.append(Planned(row=row, plan=plan, payment=keyed))
             case Verdict.ON_RECORD:
                 self.known += 1
-                self.counts.add(plan.state)
+                self._count(plan.state, earlier=True)
             case Verdict.CONFLICT:
                 problem = Problem("idempotency_key", f"{before} used this key for another payment")
                 self._place("invalid", row, [problem], key=_undecided(payment))
             case Verdict.DUPLICATE if self._duplicates is Duplicates.ONCE:
-                self.counts.add("duplicates")
+                self._count("duplicates")
             case Verdict.DUPLICATE:
                 reason = f"is the same payment as {before}; give it a key of its own if it is not"
                 if payment.idempotency_key is not None:
                     reason = f"is the same payment as {before}, under the same key"
                 self._place("duplicates", row, [Problem("", reason)], key=_undecided(payment))
+            case Verdict.TOO_OLD:
+                reason = "its key may have been sent too long ago to be sent again"
+                self._trouble("unknown", row.line, reason, text=_forgotten(plan), key=plan.key)
 
     def _settled(self, item: Planned, row: Row, settlement: Settlement) -> None:
         self.counts.attempts += len(row.attempts)
+        self.retries += max(0, len(row.attempts) - 1)
         self._tally.take(item.plan.key)
         error, state = row.error, settlement.state
         if error is None or state in {State.CONFIRMED, State.ALREADY_RECORDED}:
-            self.counts.add(state)
+            self._count(state)
         elif isinstance(error, InvalidRequestError) and state is State.NOT_SENT:
             self._place("invalid", item.row, [Problem(error.field, error.reason)])
         elif state is State.REJECTED:
             said = getattr(error, "message", None)
             key = item.plan.key if item.plan.nth else None
-            self._place(state, item.row, [Problem("", error.summary)], said=said, key=key)
+            self._place(
+                state, item.row, [Problem("", error.summary)], said=said, key=key, met=settlement
+            )
         else:
-            self.counts.add(state)
-            self._tell(item.row.line, f"{_title(state)}: {error.summary} (key {item.plan.key})")
+            text = f"{error.summary} (key {item.plan.key})"
+            self._trouble(
+                state, item.row.line, own_words(error), text=text, key=item.plan.key, met=settlement
+            )
+
+    def _count(self, name: str, rows: int = 1, *, earlier: bool = False) -> None:
+        """Give rows of which there is no more to tell their place."""
+        self.counts.add(name, rows)
+        self._course.good(name, rows, earlier=earlier)
+
+    def _trouble(
+        self,
+        name: str,
+        line: int,
+        reason: str,
+        *,
+        text: str,
+        key: str | None,
+        met: Settlement | None = None,
+        field: str | None = None,
+    ) -> None:
+        """
+        Give a row that needs another look its place, and tell about it.
+
+        Args:
+            name: Where it is counted.
+
+            line: Where it stands.
+
+            reason: Why, in words of ours alone.
+
+            text: Why, for whoever runs this.
+
+            key: The key that it was sent under.
+
+            met: What the vendor said, or did not.
+
+            field: What is wrong with it, where it was refused here.
+        """
+        self.counts.add(name)
+        self._course.settled(
+            name,
+            line=line,
+            key=key,
+            error=None if met is None else met.error,
+            status=None if met is None else met.status,
+            code=field if met is None else met.code,
+            reason=reason,
+        )
+        self._tell(line, f"{_title(name)}: {text}")
 
     def _place(
         self,
@@ -220,10 +284,21 @@ class Books:
         *,
         said: str | None = None,
         key: str | None = None,
+        met: Settlement | None = None,
     ) -> None:
         """Count a row that is to be corrected, show it, and write it to the rejects."""
-        self.counts.add(name)
-        self._tell(row.line, f"{_title(name)}: {'; '.join(map(str, problems))}")
+        text = "; ".join(map(str, problems))
+        reason = text if met is None else f"the vendor answered {met.status}"
+        field = "; ".join(problem.field for problem in problems) or None
+        self._trouble(
+            name,
+            row.line,
+            reason,
+            text=text,
+            key=None if met is None else met.key,
+            met=met,
+            field=field,
+        )
         if self._rejects is not None:
             # The vendor's own words may be personal; the rejects file is as private as the rows.
             # Never first in its cell, where a spreadsheet would take "=" for a formula.
@@ -240,9 +315,11 @@ class Books:
         self.counts.attempts += sum(settlement.attempts for settlement in settlements)
         await self._journal.settle(settlements)
         for item, left in zip(items, states, strict=True):
-            self.counts.add(left)
             if left is State.UNKNOWN:
-                self._tell(item.row.line, "unknown: the run ended before its answer came")
+                reason = "the run ended before its answer came"
+                self._trouble(left, item.row.line, reason, text=reason, key=item.plan.key)
+            else:
+                self._count(left)
 
     def _flush(self) -> None:
         if self._rejects is not None:
@@ -277,6 +354,13 @@ def _undecided(payment: PaymentConfirmation) -> str:
     # record, and count this payment as recorded.
     own = payment.idempotency_key
     return UNDECIDED if own is None else f"{UNDECIDED} (was {own})"
+
+
+def _forgotten(plan: Plan) -> str:
+    when = "at a time that nobody knows, since the clock went back"
+    if plan.age is not None:
+        when = f"{age_in_words(plan.age)} ago, which is longer than --max-key-age"
+    return f"not asked for again: key {plan.key} may have been sent {when}"
 
 
 def _is_about_the_row(error: CareValidateError | None) -> bool:

@@ -14,7 +14,7 @@ import os
 import signal
 import stat
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import click
 
@@ -22,6 +22,7 @@ from carevalidate_async._output import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from io import BufferedReader
 
     from carevalidate_async import CareValidate, ClientOptions
     from carevalidate_async.hooks import Hook
@@ -59,13 +60,14 @@ ENVIRONMENT = click.option(
     type=click.Choice(["production", "staging"]),
     help="Default: CAREVALIDATE_BASE_URL, CAREVALIDATE_ENVIRONMENT, production.",
 )
+ATTEMPT_TIMEOUT = click.option(
+    "--attempt-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="For one attempt. Default: 30.",
+)
 PATIENCE = (
-    click.option(
-        "--attempt-timeout",
-        type=click.FloatRange(0, min_open=True),
-        metavar="SECONDS",
-        help="For one attempt. Default: 30.",
-    ),
+    ATTEMPT_TIMEOUT,
     click.option(
         "--deadline",
         type=click.FloatRange(0, min_open=True),
@@ -101,7 +103,7 @@ def command(run: Callable[..., int]) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def open_input(file: str) -> Iterator[BinaryIO]:
+def open_input(file: str) -> Iterator[BufferedReader]:
     """Open *file*, - for standard input, to read bytes."""
     name = "standard input" if file == "-" else file
     try:
@@ -158,9 +160,9 @@ def _patience(options: Options) -> ClientOptions:
     patience: ClientOptions = {"max_connections": max(100, options.get("concurrency", 1))}
     if options["attempt_timeout"] is not None:
         patience["attempt_timeout"] = options["attempt_timeout"]
-    if options["deadline"] is not None:
+    if options.get("deadline") is not None:
         patience["deadline"] = options["deadline"]
-    if options["max_attempts"] is not None:
+    if options.get("max_attempts") is not None:
         patience["retry"] = RetryPolicy(max_attempts=options["max_attempts"])
     return patience
 

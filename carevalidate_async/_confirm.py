@@ -10,16 +10,17 @@ import re
 import stat
 import sys
 import tempfile
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
 from carevalidate_async._command import (
+    ATTEMPT_TIMEOUT,
     ENVIRONMENT,
     HOST,
     JSON,
-    PATIENCE,
     Options,
     StopError,
     command,
@@ -28,13 +29,21 @@ from carevalidate_async._command import (
     signals,
     takes,
 )
-from carevalidate_async._output import print_json
+from carevalidate_async._confirm_journal import (
+    ROTATED_KEY,
+    end_run,
+    note_beginning,
+    note_old_keys,
+    open_journal,
+)
+from carevalidate_async._key_age import KEY_AGE
+from carevalidate_async._output import print_json, say
 from carevalidate_async._voice import Voice, show_summary, summary_document
 
 if TYPE_CHECKING:
     from carevalidate_async._rejects import Rejects
     from carevalidate_async._rows import RowReader
-    from carevalidate_async.journal import Journal
+    from carevalidate_async.report import Facts
 
 
 @click.command()
@@ -46,17 +55,41 @@ if TYPE_CHECKING:
     help="What was sent, and what came of it. Default: beside FILE; with --sandbox, in a new "
     "temporary folder.",
 )
+@KEY_AGE
+@ROTATED_KEY
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
     default=64,
     show_default=True,
-    help="Payments in flight at once.",
+    help="Payments in flight at once, at most.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
-    help="Asks begun per second at most; retries inside a call are not counted.",
+    help="Requests begun per second, at most. Default: as many as the vendor takes.",
+)
+@click.option(
+    "--adaptive/--fixed",
+    default=True,
+    help="Go below --concurrency and --rate where the vendor refuses (429, 503) or slows down, "
+    "which is the default; or hold on to both.",
+)
+@click.option(
+    "--max-attempts",
+    "asks",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="For one payment in this run, while its outcome is unknown or the cause may pass.",
+)
+@click.option(
+    "--max-outage",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    default=300.0,
+    show_default=True,
+    help="How long to wait for a vendor that is down before the run ends.",
 )
 @click.option(
     "--duplicates",
@@ -73,17 +106,24 @@ if TYPE_CHECKING:
     help="Write rows to be corrected here; an existing file is replaced.",
 )
 @click.option(
+    "--report",
+    type=click.Path(dir_okay=False),
+    help="Write a page about the run here, as HTML; an existing file is replaced.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl"]),
-    help="Default: told by the file's first character.",
+    help="Of text. Default: told by its first character.",
 )
 @click.option("--dry-run", is_flag=True, help="Read and check everything, and send nothing.")
-@takes(*PATIENCE, JSON)
+@takes(ATTEMPT_TIMEOUT, JSON)
 @command
 def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     """
-    Confirm the payments in FILE, CSV or JSON Lines, - for standard input.
+    Confirm the payments in FILE: CSV, JSON Lines or Parquet, - for standard input.
+
+    Text may be compressed with gzip or zstd; what FILE is its first bytes tell, not its name.
 
     Columns: case_id, amount, payment_date, valid_until, status, and optionally email, phone_number,
     decision_id, description, idempotency_key; also in camelCase. The same command again resumes:
@@ -95,26 +135,31 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     """
     from carevalidate_async._rows import FileError, FileFormat, RowReader
 
-    if options["rate"] is not None and math.isnan(options["rate"]):
-        raise click.UsageError("--rate must be a number above 0")
+    for name in ("rate", "max_outage"):
+        if options[name] is not None and math.isnan(options[name]):
+            raise click.UsageError(f"--{name.replace('_', '-')} must be a number")
     form = options["form"]
+    name = "standard input" if file == "-" else file
     with open_input(file) as stream:
         status = os.fstat(stream.fileno())
         size = status.st_size if stat.S_ISREG(status.st_mode) else None
         try:
             reader = RowReader(stream, FileFormat(form) if form else None)
         except FileError as error:
-            raise StopError(f"{file}: {error}") from None
+            raise StopError(f"{name}: {error}") from None
         except OSError as error:
-            raise StopError(f"{file}: {error.strerror}") from None
+            raise StopError(f"{name}: {error.strerror}") from None
         return asyncio.run(_confirm(file, size, reader, options))
 
 
 async def _confirm(file: str, size: int | None, reader: RowReader, options: Options) -> int:
     from carevalidate_async._counts import Tally
+    from carevalidate_async._course import Course
+    from carevalidate_async._machine import Machine
     from carevalidate_async._progress import show
-    from carevalidate_async._run import FileRun
+    from carevalidate_async._run import Bounds, FileRun
     from carevalidate_async.journal import Duplicates
+    from carevalidate_async.report import Facts, write_report
 
     dry_run = options["dry_run"]
     async with contextlib.AsyncExitStack() as stack:
@@ -122,40 +167,76 @@ async def _confirm(file: str, size: int | None, reader: RowReader, options: Opti
         target = _target(options)
         path = _journal_path(file, target, options)
         rejects_path = None if dry_run else options["rejects"]
-        _check_paths(FILE=0 if file == "-" else file, journal=path, rejects=rejects_path)
-        tally = Tally()
-        client = None if dry_run else await open_care(stack, options, hooks=[tally])
-        journal = await _journal(stack, path, target, rehearse=dry_run)
+        check_paths(
+            FILE=0 if file == "-" else file,
+            journal=path,
+            rejects=rejects_path,
+            report=options["report"],
+        )
+        tally, course = Tally(), Course()
+        client = None if dry_run else await open_care(stack, options, hooks=[tally, course])
+        journal = await open_journal(stack, path, target, file, options)
         rejects = _rejects(stack, rejects_path, reader)
+        facts = Facts(
+            file=file,
+            target=target,
+            journal=None if dry_run else path,
+            rejects=rejects_path,
+            began=datetime.now(UTC),
+            concurrency=options["concurrency"],
+            rate=options["rate"],
+        )
+        _begin_report(options["report"], facts)
         display = show(sys.stderr)
-        voice = Voice(display, results=sys.stderr if options["as_json"] else sys.stdout)
+        voice = Voice(display, results=sys.stdout)
+        watcher = Machine(voice) if options["as_json"] else voice
         run = FileRun(
             reader,
             client=client,
             journal=journal,
-            watcher=voice,
+            watcher=watcher,
             size=size,
             endless=size is None,
             rejects=rejects,
             duplicates=Duplicates(options["duplicates"]),
-            concurrency=options["concurrency"],
-            rate=options["rate"],
+            bounds=Bounds(
+                concurrency=options["concurrency"],
+                rate=options["rate"],
+                adaptive=options["adaptive"],
+                asks=options["asks"],
+                max_outage=options["max_outage"],
+            ),
             tally=tally,
+            course=course,
         )
-        with signals(run.stop, voice.note), display:
+        with signals(run.stop, watcher.note), display:
+            note_beginning(journal, file, watcher.note)
             if reader.header:
                 voice.ignored(reader)
             summary = await (run.rehearse() if dry_run else run.run())
             if not reader.header:
                 voice.ignored(reader)
             voice.end()
+            note_old_keys(journal, watcher.note)
         trouble = None if rejects is None else _close(rejects)
         if trouble is not None:
             summary = attrs.evolve(summary, stopped_by=summary.stopped_by or trouble)
-    kept = None if dry_run else path
-    show_summary(summary, journal=kept, rejects=rejects_path)
+        if not dry_run:
+            await end_run(journal, summary)
+    unwritten = options["report"] and write_report(
+        options["report"], summary=summary, course=course, facts=facts
+    )
+    show_summary(
+        summary,
+        sys.stderr if options["as_json"] else sys.stdout,
+        journal=facts.journal,
+        rejects=rejects_path,
+        report=None if unwritten else options["report"],
+    )
+    if unwritten:
+        say(f"Error: {unwritten}", sys.stderr)
     if options["as_json"]:
-        print_json(summary_document(summary, kept))
+        print_json(summary_document(summary, facts.journal))
     return summary.exit_status
 
 
@@ -185,7 +266,7 @@ def _journal_path(file: str, target: str, options: Options) -> str:
     return os.path.join(tempfile.mkdtemp(prefix="carevalidate-"), os.path.basename(path))
 
 
-def _check_paths(**paths: str | int | None) -> None:
+def check_paths(**paths: str | int | None) -> None:
     """Refuse two names (or an open file's number) for one file: it would be overwritten."""
     seen: dict[object, str] = {}
     for name, path in paths.items():
@@ -204,15 +285,14 @@ def _identity(path: str | int) -> object:
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else object()
 
 
-async def _journal(
-    stack: contextlib.AsyncExitStack, path: str, target: str, *, rehearse: bool
-) -> Journal:
-    from carevalidate_async.journal import Journal, JournalError
+def _begin_report(path: str | None, facts: Facts) -> None:
+    from carevalidate_async.report import begin_report
 
-    try:
-        return await stack.enter_async_context(Journal(path, target=target, rehearse=rehearse))
-    except JournalError as error:
-        raise StopError(str(error)) from None
+    if path is not None:
+        try:
+            begin_report(path, facts)
+        except OSError as error:
+            raise StopError(f"{path}: {error.strerror}") from None
 
 
 def _rejects(

@@ -1,8 +1,8 @@
-"""How a run goes: who is told meanwhile, the counts, and the summary at its end."""
+"""How a run goes: the counts, and the summary at its end."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -11,32 +11,6 @@ from carevalidate_async.journal import Duplicates
 
 if TYPE_CHECKING:
     from carevalidate_async.hooks import Event
-    from carevalidate_async.models import PaymentConfirmation
-
-
-class Watcher(Protocol):
-    """Who is told how a run goes."""
-
-    def progress(self, *, done: int, total: int | None, failed: int) -> None:
-        """
-        So many rows have their outcome.
-
-        Args:
-            done: Rows that are settled, in whatever way.
-
-            total: Rows in the file, an estimate while it is being read; None when nobody knows.
-
-            failed: Rows among them that are not on record.
-        """
-
-    def problem(self, line: int, text: str) -> None:
-        """The row in *line* needs another look; *text* holds no personal data."""
-
-    def would_send(self, line: int, key: str, payment: PaymentConfirmation) -> None:
-        """A rehearsal has come to a row that a run would send."""
-
-    def note(self, text: str) -> None:
-        """There is something to know about the run as a whole."""
 
 
 class Tally:

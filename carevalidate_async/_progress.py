@@ -1,7 +1,7 @@
 """
 How a run shows itself to a person while it goes on.
 
-A live bar on a terminal, plain lines now and then without one. A display that breaks (a closed
+Live lines on a terminal, plain lines now and then without one. A display that breaks (a closed
 terminal, a full pipe) never breaks the run.
 """
 
@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO, cast
 
 from carevalidate_async._output import harmless, mute, say
+from carevalidate_async._sight import Sight, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +38,8 @@ class Display(Protocol):
     ) -> None:
         """Show where the run ended."""
 
-    def update(self, *, done: int, total: int | None, failed: int) -> None:
-        """Show how far the run is."""
+    def update(self, sight: Callable[[], Sight]) -> None:
+        """Show how far the run is, or remember how to find out."""
 
     def say(self, text: str) -> None:
         """Show a line."""
@@ -56,26 +57,6 @@ def show(stream: TextIO | None) -> Display:
         if console.is_interactive:
             return Live(console)
     return Plain(stream)
-
-
-class _Pace:
-    """Where a run is, in words."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._began = clock()
-        self.done = 0
-        self.total: int | None = None
-        self.failed = 0
-
-    def __str__(self) -> str:
-        seconds = self._clock() - self._began
-        rate = self.done / seconds if seconds > 0 else 0.0
-        of = f" of {self.total:,}" if self.total is not None else ""
-        parts = [f"{self.done:,}{of} rows", f"{rate:,.0f} rows/s", f"{self.failed:,} failed"]
-        if self.total is not None and self.total > self.done and rate > 0:
-            parts.append(f"{_duration((self.total - self.done) / rate)} left")
-        return " · ".join(parts)
 
 
 class Plain:
@@ -100,72 +81,84 @@ class Plain:
         self._stream = stream
         self._seconds = seconds
         self._clock = clock
-        self._pace = _Pace(clock)
+        self._sight: Callable[[], Sight] | None = None
         self._next = clock() + seconds
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.say(str(self._pace))
+        self._look()
 
-    def update(self, *, done: int, total: int | None, failed: int) -> None:
+    def update(self, sight: Callable[[], Sight]) -> None:
         """Show how far the run is, if it is time to."""
-        self._pace.done, self._pace.total, self._pace.failed = done, total, failed
+        self._sight = sight
         if self._clock() >= self._next:
             self._next = self._clock() + self._seconds
-            self.say(str(self._pace))
+            self._look()
 
     def say(self, text: str) -> None:
         """Write a line."""
         say(text, self._stream)
 
+    def _look(self) -> None:
+        if self._sight is not None:
+            self.say(" · ".join(in_words(self._sight())))
+
 
 class Live:
     """
-    A bar that moves, below the lines that are said.
+    A bar that moves and what there is to know, below the lines that are said.
 
     Args:
         console: A terminal.
     """
 
     def __init__(self, console: Console) -> None:
+        from rich.live import Live as Screen
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._pace = _Pace(time.monotonic)
-        columns: list[Any] = [BarColumn(bar_width=24), TextColumn("{task.fields[pace]}")]
+        self._sight: Callable[[], Sight] | None = None
+        columns: list[Any] = [BarColumn(bar_width=24), TextColumn("{task.fields[share]}")]
         self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task("", total=None, pace=self._pace)
+        self._task = self._progress.add_task("", total=None, share="")
+        self._screen = Screen(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=False
+        )
 
     def __enter__(self) -> Self:
         with contextlib.suppress(OSError):
-            self._progress.start()
+            self._screen.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         try:
-            self._progress.stop()
-            self._progress.console.file.flush()
+            self._screen.stop()
+            self._screen.console.file.flush()
         except OSError:
-            mute(cast("TextIO", self._progress.console.file))
+            mute(cast("TextIO", self._screen.console.file))
 
-    def update(self, *, done: int, total: int | None, failed: int) -> None:
-        """Show how far the run is."""
-        self._pace.done, self._pace.total, self._pace.failed = done, total, failed
-        self._progress.update(self._task, completed=done, total=total)
+    def update(self, sight: Callable[[], Sight]) -> None:
+        """Remember how to find out how far the run is."""
+        self._sight = sight
 
     def say(self, text: str) -> None:
         """Write a line above the bar."""
         with contextlib.suppress(OSError):
             text = harmless(text)
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._screen.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def _render(self) -> Any:  # noqa: ANN401 - whatever rich can show
+        from rich.console import Group
+        from rich.text import Text
 
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
+        if self._sight is None:
+            return self._progress
+        sight = self._sight()
+        done = sight.counts.settled
+        share = f"{done / sight.total:.0%}" if sight.total else ""
+        self._progress.update(self._task, completed=done, total=sight.total, share=share)
+        lines = [
+            Text(harmless(line), no_wrap=True, overflow="ellipsis") for line in in_words(sight)
+        ]
+        return Group(self._progress, *lines)

@@ -16,17 +16,23 @@ from typing import TYPE_CHECKING
 import attrs
 
 from carevalidate_async._ahead import BATCH, Ahead
-from carevalidate_async._alarm import Alarm
 from carevalidate_async._books import Books
 from carevalidate_async._counts import Summary, Tally
-from carevalidate_async.bulk import Confirms, Row, confirm_payments
+from carevalidate_async._course import Course
+from carevalidate_async._sight import Sight, Watcher
+from carevalidate_async.bulk import MAX_OUTAGE, Confirms, Pace, Row, RunState, confirm_payments
+from carevalidate_async.errors import (
+    AuthenticationError,
+    CareValidateError,
+    Outcome,
+    PermissionDeniedError,
+)
 from carevalidate_async.journal import Duplicates, Journal, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from carevalidate_async._books import Planned
-    from carevalidate_async._counts import Watcher
     from carevalidate_async._rejects import Rejects
     from carevalidate_async._rows import RowReader
     from carevalidate_async.models import PaymentConfirmation
@@ -38,6 +44,30 @@ GRACE = 10.0
 """Seconds that payments in flight have to end once the run is told to stop."""
 
 _GROUP_SECONDS = 0.02
+
+
+@attrs.frozen(kw_only=True)
+class Bounds:
+    """
+    How fast and how patient a run may be; see `confirm_payments`.
+
+    Attributes:
+        concurrency: Payments in flight at once, at most.
+
+        rate: Asks begun per second, at most; None for no limit.
+
+        adaptive: Whether to go below both as the vendor's answers tell.
+
+        asks: Requests for one payment, at most.
+
+        max_outage: Seconds that a vendor that is down is waited for.
+    """
+
+    concurrency: int = 64
+    rate: float | None = None
+    adaptive: bool = True
+    asks: int = 10
+    max_outage: float = MAX_OUTAGE
 
 
 class FileRun:
@@ -62,13 +92,13 @@ class FileRun:
 
         duplicates: What to do with rows whose content the file had before.
 
-        concurrency: Payments in flight at once.
-
-        rate: Asks begun per second at most.
+        bounds: How fast and how patient it may be.
 
         grace: Seconds that payments in flight have once the run is told to stop.
 
         tally: A hook of the client, which counts the requests of rows that are cut off.
+
+        course: Another, which keeps what happened when.
     """
 
     def __init__(
@@ -82,27 +112,30 @@ class FileRun:
         endless: bool = False,
         rejects: Rejects | None = None,
         duplicates: Duplicates = Duplicates.REFUSE,
-        concurrency: int = 64,
-        rate: float | None = None,
+        bounds: Bounds | None = None,
         grace: float = GRACE,
         tally: Tally | None = None,
+        course: Course | None = None,
     ) -> None:
         self._client = client
         self._watcher = watcher
         self._size = size
         self._endless = endless
         self._duplicates = duplicates
-        self._concurrency = concurrency
-        self._rate = rate
+        self._bounds = bounds or Bounds()
         self._grace = grace
+        self._course = course or Course()
         self._books = Books(
             journal,
             duplicates=duplicates,
             rejects=rejects,
             tell=self._problem,
             tally=tally or Tally(),
+            course=self._course,
         )
-        self._alarm = Alarm(concurrency)
+        self._refused = False  # the credential
+        self._reached = False  # the vendor's books, perhaps
+        self._pace: Pace | None = None
         self._ahead = Ahead(reader)
         self._rehearsing = False
         self._held_back: list[tuple[int, str]] = []  # problems of a batch that is rehearsed
@@ -131,6 +164,7 @@ class FileRun:
         the summary: what was sent before counts.
         """
         began = time.monotonic()
+        self._course.begin()
         if self._client is None:
             raise ValueError("a run needs a client")
         try:
@@ -151,6 +185,7 @@ class FileRun:
         Trouble ends it early, as it ends `run`.
         """
         began = time.monotonic()
+        self._course.begin()
         self._rehearsing = True
         try:
             while await self._plan_batch():
@@ -183,6 +218,7 @@ class FileRun:
             one()
 
     def _summary(self, began: float) -> Summary:
+        self._course.end()
         return Summary(
             counts=self._books.counts,
             elapsed=time.monotonic() - began,
@@ -190,36 +226,53 @@ class FileRun:
             known=self._books.known,
             interrupted=self._stop.is_set(),
             stopped_by=self._stopped_by(),
-            refused=self._alarm.refused,
-            reached=self._alarm.reached,
+            refused=self._refused,
+            reached=self._reached,
         )
 
     def _stopped_by(self) -> str | None:
         told = [self._trouble] if self._trouble is not None else []
-        if self._alarm.reason is not None:
+        pace = self._pace
+        if pace is not None and pace.state is RunState.STOPPED:
             cut_short = self._trouble is None and not self._at_end
             unread = ", and the rest of the input was not read" if cut_short else ""
-            told.insert(0, f"{self._alarm.reason}; no further row was sent{unread}")
+            told.insert(0, f"{pace.reason}; no further row was sent{unread}")
         return "; ".join(told) or None
 
-    def _heed_alarm(self) -> None:
-        if self._alarm.reason is not None and not self._halt.is_set():
-            self._watcher.note(f"Stopping: {self._alarm.reason}")
+    def _paced(self, pace: Pace) -> None:
+        before = RunState.RUNNING if self._pace is None else self._pace.state
+        self._pace = pace
+        if pace.state is RunState.STOPPED:
+            self._watcher.note(f"Stopping: {pace.reason}")
             self._halt.set()
             if self._endless:
                 self._enough.set()
+        elif pace.state is not before:
+            if pace.state is RunState.WAITING:
+                self._course.paused(pace.reason or "")
+                self._watcher.note(f"Waiting: {pace.reason}")
+            else:
+                self._course.resumed()
+                self._watcher.note("Going on")
+        self._course.allowed(pace.limit, pace.rate)
+        self._watcher.paced(pace)
 
     # Sending
 
     async def _send(self, client: Confirms) -> None:
         limit = asyncio.timeout(None)
         trouble: JournalError | OSError | None = None
+        bounds = self._bounds
         rows = confirm_payments(
             client,
             self._payments(),
-            concurrency=self._concurrency,
-            rate=self._rate,
+            concurrency=bounds.concurrency,
+            rate=bounds.rate,
+            adaptive=bounds.adaptive,
+            asks=bounds.asks,
+            max_outage=bounds.max_outage,
             stop=self._halt,
+            on_pace=self._paced,
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -228,11 +281,12 @@ class FileRun:
                 try:
                     async with limit, contextlib.aclosing(rows):
                         async for row in rows:
-                            self._alarm.heed(row)
-                            self._heed_alarm()
+                            self._heed(row)
                             await self._results.put(row)
                 except TimeoutError:
                     self._watcher.note("stopped while payments were in flight")
+                except CareValidateError:
+                    pass  # it ended the run, as its pace has told
                 except (JournalError, OSError) as error:
                     trouble = error  # raised once those in flight are settled
                 watching.cancel()
@@ -241,6 +295,14 @@ class FileRun:
             raise errors.exceptions[0] from None
         if trouble is not None:
             raise trouble
+
+    def _heed(self, row: Row) -> None:
+        """Draw what *row* tells about the run."""
+        refused = isinstance(row.error, AuthenticationError | PermissionDeniedError)
+        self._refused |= refused
+        # A key that is refused keeps the vendor from looking at the payment at all.
+        looked_at = {Outcome.RECORDED, Outcome.UNKNOWN} | (set() if refused else {Outcome.REJECTED})
+        self._reached |= row.outcome in looked_at
 
     async def _watch(self, limit: asyncio.Timeout) -> None:
         clock = asyncio.get_running_loop().time
@@ -313,11 +375,22 @@ class FileRun:
             await asyncio.gather(self._upcoming, return_exceptions=True)
 
     def _report(self) -> None:
+        self._watcher.progress(self._look)
+
+    def _look(self) -> Sight:
         counts = self._books.counts
-        total = counts.rows if self._at_end else self._ahead.estimate(self._size)
         failed = counts.failed
         if self._duplicates is not Duplicates.ONCE:
             failed += counts.duplicates
         if self._rehearsing:  # what a rehearsal would send is no failure
             failed -= counts.not_sent
-        self._watcher.progress(done=counts.settled, total=total, failed=failed)
+        waiting = self._pace is not None and self._pace.state is RunState.WAITING
+        return Sight(
+            counts=counts,
+            total=counts.rows if self._at_end else self._ahead.estimate(self._size),
+            failed=failed,
+            retries=self._books.retries,
+            seconds=self._course.elapsed,
+            recent=self._course.recent(),
+            waiting=self._pace.reason if self._pace is not None and waiting else None,
+        )

@@ -11,11 +11,13 @@ import click
 from carevalidate_async._output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from carevalidate_async._counts import Counts, Summary
     from carevalidate_async._progress import Display
     from carevalidate_async._rows import RowReader
+    from carevalidate_async._sight import Sight
+    from carevalidate_async.bulk import Pace
     from carevalidate_async.models import PaymentConfirmation
 
 SHOWN_PROBLEMS = 20
@@ -37,14 +39,14 @@ _NEXT_STEPS: Mapping[str, str] = {
     "with --duplicates once if they are the same payment, --duplicates each if they are payments "
     "of their own",
     "unknown": "may or may not be on record: run the same command again, which asks under the same "
-    "keys, so that nothing is recorded twice",
+    "keys, so that nothing is recorded twice; where a key is too old, look the payment up first",
     "not_sent": "not on record: run the same command again",
 }
 
 
 class Voice:
     """
-    Says what a run does; a `carevalidate_async._counts.Watcher`.
+    Says what a run does; a `carevalidate_async._sight.Watcher`.
 
     Args:
         display: For everything but results.
@@ -57,9 +59,12 @@ class Voice:
         self._results = results
         self._problems = 0
 
-    def progress(self, *, done: int, total: int | None, failed: int) -> None:
+    def progress(self, sight: Callable[[], Sight]) -> None:
         """Show how far the run is."""
-        self._display.update(done=done, total=total, failed=failed)
+        self._display.update(sight)
+
+    def paced(self, pace: Pace) -> None:
+        """Say nothing: what matters of it is a note, the rest is in sight."""
 
     def problem(self, line: int, text: str) -> None:
         """Name a row that needs another look, or only count it after the first ones."""
@@ -90,27 +95,40 @@ class Voice:
             self.note(f"... and {more:,} more {rows} a look")
 
 
-def show_summary(summary: Summary, *, journal: str | None, rejects: str | None) -> None:
+def show_summary(
+    summary: Summary,
+    stream: TextIO | None,
+    *,
+    journal: str | None,
+    rejects: str | None,
+    report: str | None,
+) -> None:
     """
     Print how a run went and what to do next.
 
     Args:
         summary: Of the run.
 
+        stream: Where to.
+
         journal: Where it is, None for a rehearsal.
 
         rejects: Where rows to be corrected went, None for nowhere.
+
+        report: Where its page is, None for nowhere.
     """
     lines = [*_counted(summary), *_next_steps(summary)]
     if rejects is not None and summary.counts.rejectable:
         lines.append(f"Rows to be corrected: {_readable(rejects)}")
+    if report is not None:
+        lines.append(f"Report: {_readable(report)}")
     if journal is not None:
         lines.append(f"Journal: {_readable(journal)}")
     if summary.interrupted:
         lines.append("Interrupted: rows not read yet are not counted; the same command resumes.")
     if summary.rehearsal:
         lines.append("dry run: nothing was sent")
-    say("\n".join(lines), sys.stdout)
+    say("\n".join(lines), stream)
     if summary.stopped_by is not None:
         say(f"Error: {summary.stopped_by}", sys.stderr)
 

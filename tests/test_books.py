@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from carevalidate_async._books import Books
 from carevalidate_async._counts import Tally
+from carevalidate_async._course import Course
 from carevalidate_async._fields import FileRow, content_key
 from carevalidate_async._rejects import Rejects
 from carevalidate_async._rows import RowReader
 from carevalidate_async.bulk import Row
 from carevalidate_async.errors import Attempt, BadRequestError, Outcome
 from carevalidate_async.hooks import AttemptEnded
-from carevalidate_async.journal import Duplicates, Journal, JournalError
+from carevalidate_async.journal import Candidate, Duplicates, Journal, JournalError
 from carevalidate_async.models import ConfirmationReceipt, Meta, PaymentConfirmation
 
 if TYPE_CHECKING:
@@ -54,7 +56,14 @@ def books(journal: Journal, told: list[tuple[int, str]], tally: Tally) -> Books:
     def tell(line: int, text: str) -> None:
         told.append((line, text))
 
-    return Books(journal, duplicates=Duplicates.REFUSE, rejects=None, tell=tell, tally=tally)
+    return Books(
+        journal,
+        duplicates=Duplicates.REFUSE,
+        rejects=None,
+        tell=tell,
+        tally=tally,
+        course=Course(),
+    )
 
 
 TRY = Attempt(number=1, duration=0.0, happened="ok", outcome=Outcome.RECORDED)
@@ -166,6 +175,40 @@ class TestBooks:
         assert (1, 1) == (books.counts.attempts, books.counts.confirmed)
         assert 0 == tally.take(str(payment.idempotency_key))
 
+    @pytest.mark.parametrize(
+        ("later", "when"),
+        [
+            (25 * 3600, "25 hours ago, which is longer than --max-key-age"),
+            (72 * 3600, "3 days ago, which is longer than --max-key-age"),
+            (-3600, "at a time that nobody knows, since the clock went back"),
+        ],
+    )
+    async def test_a_row_under_a_key_that_is_too_old_is_unknown(
+        self, tmp_path: pathlib.Path, told: list[tuple[int, str]], later: float, when: str
+    ) -> None:
+        """
+        It is not handed out, and told with its key, by which a person can look it up.
+        """
+        ((row, key),) = batch("1")
+        path = str(tmp_path / "own")
+        async with Journal(path, target="t", clock=lambda: 1e9) as journal:
+            await journal.plan([Candidate(line=2, content=key)], Duplicates.REFUSE)
+        clock = partial(float, 1e9 + later)
+        async with Journal(path, target="t", max_key_age=86_400, clock=clock) as journal:
+            books = Books(
+                journal,
+                duplicates=Duplicates.REFUSE,
+                rejects=None,
+                tell=lambda line, text: told.append((line, text)),
+                tally=Tally(),
+                course=Course(),
+            )
+            await books.plan([(row, key)])
+
+        assert books.hand_out() is None
+        assert (1, 1) == (books.counts.rows, books.counts.unknown)
+        assert [(2, f"unknown: not asked for again: key {key} may have been sent {when}")] == told
+
     async def test_a_long_reason_is_cut(self, journal: Journal, tmp_path: pathlib.Path) -> None:
         """
         A vendor's novel does not make the rejects file one that the next run cannot read.
@@ -179,6 +222,7 @@ class TestBooks:
             rejects=rejects,
             tell=lambda *_: None,
             tally=Tally(),
+            course=Course(),
         )
         await books.plan(batch("1"))
         payment = books.hand_out()

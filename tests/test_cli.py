@@ -10,12 +10,16 @@ import runpy
 import signal
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from carevalidate_async import CareValidate, _progress, _run, _voice, cli
+from carevalidate_async._counts import Counts
+from carevalidate_async._sight import Sight, in_words
+from carevalidate_async._tiles import Latency, Span
 from carevalidate_async.sandbox import Fault, Sandbox
 from cli_support import HEADER, good, run_with, running_sandbox, start, unread, wait_for
 
@@ -134,8 +138,8 @@ class TestConfirm:
             document(second)["attempts"],
             second.exit_code,
         )
-        assert "Not sent again, since an earlier run put them on record: 4" in second.stdout
-        assert "Not sent again" not in first.stdout
+        assert "Not sent again, since an earlier run put them on record: 4" in second.stderr
+        assert "Not sent again" not in first.stderr
         assert 6 == len(served.payments)
         label = served.url.removeprefix("http://").replace(":", "-")
         assert f"payments.csv.{label}.journal" == document(second)["journal"]
@@ -242,7 +246,7 @@ class TestConfirm:
         self, served: Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """
-        Timeouts, deadlines, attempts, rate and concurrency are the run's own.
+        The timeout is the client's; attempts, rate, concurrency and patience are the run's own.
         """
         given: dict[str, Any] = {}
 
@@ -260,24 +264,21 @@ class TestConfirm:
         monkeypatch.setattr("carevalidate_async.CareValidate", Care)
         result = confirm(
             payments(good(1)),
-            *("--base-url", served.url, "--attempt-timeout", "7", "--deadline", "8"),
+            *("--base-url", served.url, "--attempt-timeout", "7", "--max-outage", "8", "--fixed"),
             *("--max-attempts", "9", "--rate", "50", "--concurrency", "200", "--format", "csv"),
         )
 
+        bounds = _run.Bounds(concurrency=200, rate=50, adaptive=False, asks=9, max_outage=8)
         assert 0 == result.exit_code
-        assert (7, 8, 9) == (
-            given["attempt_timeout"],
-            given["deadline"],
-            given["retry"].max_attempts,
-        )
-        assert (50, 200, 200) == (given["rate"], given["concurrency"], given["max_connections"])
+        assert (7, 200) == (given["attempt_timeout"], given["max_connections"])
+        assert bounds == given["bounds"]
 
     def test_an_attempt_that_times_out_is_followed_by_others(self, served: Sandbox) -> None:
         """
-        Each ask is a call of as many attempts as the options say, within their time.
+        A payment gets as many attempts as the options say, each within its time.
         """
         served.script(Fault.HANG, Fault.REFUSE, Fault.REFUSE)
-        options = ("--attempt-timeout", "0.1", "--max-attempts", "1", "--json")
+        options = ("--attempt-timeout", "0.1", "--max-attempts", "4", "--json")
         result = confirm(payments(good(1)), "--base-url", served.url, *options)
 
         assert 0 == result.exit_code
@@ -294,7 +295,7 @@ class TestConfirm:
         assert 2 == result.exit_code
         assert 2 == document(result)["not_sent"]
         assert "Error: the vendor refuses the API key (401 AuthenticationError)" in result.stderr
-        assert "not sent: not on record" in result.stdout
+        assert "not sent: not on record" in result.stderr
 
 
 class TestDryRun:
@@ -328,14 +329,16 @@ class TestDryRun:
 
     def test_with_json_the_object_is_still_the_last_line(self) -> None:
         """
-        The lines by row then go to standard error.
+        What would be sent is an event a row before it.
         """
         result = confirm(payments(good(1)), "--sandbox", "--dry-run", "--json")
-        found = document(result)
+        event, found = map(json.loads, result.stdout.splitlines())
 
         assert (1, None) == (found["not_sent"], found["journal"])
-        assert "would send" not in result.stdout
-        assert "would send" in result.stderr
+        assert 0 <= event.pop("at_s")
+        assert 44 == len(event.pop("key"))
+        assert {"event": "would_send", "line": 2, "status": "PAID", "amount": 1.5} == event
+        assert "dry run: nothing was sent" in result.stderr
 
 
 class TestRefused:
@@ -565,7 +568,7 @@ class TestSignals:
         assert recorded == found["confirmed"]
         assert 0 == found["unknown"]
         assert "Stopping" in err
-        assert "Interrupted: rows not read yet are not counted; the same command resumes." in out
+        assert "Interrupted: rows not read yet are not counted; the same command resumes." in err
         assert 0 == again.exit_code
         assert 300 - recorded == len(served.payments)
 
@@ -890,6 +893,13 @@ class TestCommand:
             runpy.run_module("carevalidate_async", run_name="__main__")
 
 
+def sight(done: int, *, total: int | None = None) -> Sight:
+    """Return a run ten seconds of which have confirmed so many rows."""
+    recent = Span(begin=0.0, seconds=10.0, rows={"confirmed": done})
+    counts = Counts(rows=done, confirmed=done)
+    return Sight(counts=counts, total=total, failed=0, retries=0, seconds=10.0, recent=recent)
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
@@ -907,40 +917,75 @@ class TestDisplay:
         display = _progress.Plain(stream, clock=lambda: now)
         with display:
             for now in (1.0, 4.9, 5.0, 6.0, 10.0):
-                display.update(done=int(now * 10), total=400_000, failed=2)
+                display.update(partial(sight, int(now * 10), total=400_000))
 
         assert [
-            "50 of 400,000 rows · 10 rows/s · 2 failed · 11 h 06 min left",
-            "100 of 400,000 rows · 10 rows/s · 2 failed · 11 h 06 min left",
-            "100 of 400,000 rows · 10 rows/s · 2 failed · 11 h 06 min left",
+            "50 of 400,000 rows, 5 rows/s, 22 h 13 min left · 50 on record",
+            "100 of 400,000 rows, 10 rows/s, 11 h 6 min left · 100 on record",
+            "100 of 400,000 rows, 10 rows/s, 11 h 6 min left · 100 on record",
         ] == stream.getvalue().splitlines()
 
     @pytest.mark.parametrize(
         ("total", "left"),
-        [(None, ""), (10, ""), (100, " · 9 s left"), (1000, " · 1 min 39 s left")],
+        [(None, ""), (10, ""), (100, ", 90 s left"), (1000, ", 16 min 30 s left")],
     )
     def test_the_time_left_is_told_when_it_is_known(self, total: int | None, left: str) -> None:
         """
-        From the rate so far follows the time left; without a total there is none.
+        From the rate of late follows the time left; without a total there is none.
         """
-        now = 0.0
-        stream = io.StringIO()
-        with _progress.Plain(stream, clock=lambda: now) as display:
-            now = 1.0
-            display.update(done=10, total=total, failed=0)
-
         of = "" if total is None else f" of {total:,}"
-        assert f"10{of} rows · 10 rows/s · 0 failed{left}\n" == stream.getvalue()
+        assert (
+            f"10{of} rows, 1 rows/s{left.replace('90 s', '1 min 30 s')}"
+            == in_words(sight(10, total=total))[0]
+        )
+
+    def test_all_there_is_to_know_is_told(self) -> None:
+        """
+        Outcomes, retries, how long answers take, what is allowed, and why it waits.
+        """
+        seen = Sight(
+            counts=Counts(rows=20, confirmed=9, already_recorded=1, rejected=2, not_sent=3),
+            total=None,
+            failed=5,
+            retries=1,
+            seconds=10.0,
+            recent=Span(
+                begin=0.0,
+                seconds=10.0,
+                rows={"confirmed": 9},
+                earlier={"already_recorded": 6},
+                latency=Latency(p50=0.012, p95=0.3, p99=2.0),
+                limit=64,
+                rate=81.25,
+            ),
+            waiting="the vendor asked to wait 12 s",
+        )
+
+        assert [
+            "15 rows, 2 rows/s",
+            "10 on record, 2 rejected, 3 not sent",
+            "1 retry, answers p50 12 ms p95 300 ms p99 2 s, limit 64, at most 81.2/s",
+            "waiting: the vendor asked to wait 12 s",
+        ] == in_words(seen)
 
     def test_nothing_done_has_no_rate(self) -> None:
         """
-        Before the clock moves there is nothing to divide by.
+        Before anything has happened there is nothing to divide by, and nothing to show.
         """
         stream = io.StringIO()
-        with _progress.Plain(stream, clock=lambda: 0.0):
+        with _progress.Plain(stream):
             pass
+        nothing = Sight(
+            counts=Counts(),
+            total=9,
+            failed=0,
+            retries=0,
+            seconds=0,
+            recent=Span(begin=0, seconds=0),
+        )
 
-        assert "0 rows · 0 rows/s · 0 failed\n" == stream.getvalue()
+        assert "" == stream.getvalue()
+        assert ["0 of 9 rows, 0 rows/s", "0 on record"] == in_words(nothing)
 
     def test_a_broken_stream_does_not_break_the_run(self) -> None:
         """
@@ -956,13 +1001,14 @@ class TestDisplay:
 
         stream = Broken()
         with _progress.Plain(stream) as display:
+            display.update(partial(sight, 1))
             display.say("hello")
 
         assert 2 == stream.tried
 
     def test_a_terminal_gets_a_live_display(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
-        On a terminal the rows, the rate, the failures and the time left are shown live, and
+        On a terminal the rows, the rate, the outcomes and the time left are shown live, and
         messages stand above them as they are.
         """
         monkeypatch.setenv("TERM", "xterm")
@@ -972,11 +1018,12 @@ class TestDisplay:
         assert isinstance(display, _progress.Live)
         with display:
             display.say("[bold]a message[/bold]")
-            display.update(done=5, total=10, failed=1)
+            display.update(partial(sight, 5, total=10))
 
         assert "[bold]a message[/bold]" in stream.getvalue()
-        assert "5 of 10 rows" in stream.getvalue()
-        assert "1 failed" in stream.getvalue()
+        assert "50%" in stream.getvalue()
+        assert "5 of 10 rows, 0 rows/s" in stream.getvalue()
+        assert "5 on record" in stream.getvalue()
 
     def test_a_terminal_that_is_gone_does_not_break_the_run(
         self, monkeypatch: pytest.MonkeyPatch
@@ -995,7 +1042,7 @@ class TestDisplay:
         output = sys.stdout
         with display:
             display.say("a message")
-            display.update(done=5, total=10, failed=1)
+            display.update(partial(sight, 5, total=10))
 
         assert output is sys.stdout
 

@@ -14,7 +14,7 @@ from carevalidate_async._ahead import BATCH
 from carevalidate_async._counts import Counts, Summary
 from carevalidate_async._rejects import Rejects
 from carevalidate_async._rows import RowReader
-from carevalidate_async._run import FileRun
+from carevalidate_async._run import Bounds, FileRun
 from carevalidate_async.errors import (
     AnswerLostError,
     APIConnectionError,
@@ -31,10 +31,14 @@ from carevalidate_async.errors import (
 )
 from carevalidate_async.journal import Duplicates, Journal, JournalError
 from carevalidate_async.models import ConfirmationReceipt, Meta, PaymentConfirmation
+from carevalidate_async.testing import no_waiting
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from carevalidate_async._sight import Sight
+    from carevalidate_async.bulk import Pace
 
 HEADER = "case_id,amount,payment_date,valid_until,status,idempotency_key\n"
 TRY = Attempt(number=1, duration=0.0, happened="ok", outcome=Outcome.RECORDED)
@@ -84,9 +88,11 @@ class Notes:
         self.lines: list[int] = []
         self.notes: list[str] = []
         self.seen: list[tuple[int, int | None, int]] = []
+        self.paces: list[Pace] = []
 
-    def progress(self, *, done: int, total: int | None, failed: int) -> None:
-        self.seen.append((done, total, failed))
+    def progress(self, sight: Callable[[], Sight]) -> None:
+        seen = sight()
+        self.seen.append((seen.counts.settled, seen.total, seen.failed))
 
     def problem(self, line: int, text: str) -> None:
         self.problems[line] = text
@@ -100,11 +106,15 @@ class Notes:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def paced(self, pace: Pace) -> None:
+        self.paces.append(pace)
+
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pauses() -> Iterator[None]:
     """A row is asked for again at once."""
-    monkeypatch.setattr("carevalidate_async.bulk.random.uniform", lambda low, _: low)
+    with no_waiting():
+        yield
 
 
 class Bench:
@@ -128,6 +138,8 @@ class Bench:
         self.notes = Notes()
         reader = RowReader(stream or io.BytesIO((HEADER + text).encode()))
         rejects = Rejects(str(self.rejects), reader)
+        names = Bounds.__annotations__.keys() & options.keys()
+        bounds = Bounds(**{name: options.pop(name) for name in names})
         async with Journal(self.journal, target="t", rehearse=rehearse) as journal:
             run = FileRun(
                 reader,
@@ -135,6 +147,7 @@ class Bench:
                 journal=journal,
                 watcher=self.notes,
                 rejects=rejects,
+                bounds=bounds,
                 **options,
             )
             during(run)
@@ -175,7 +188,7 @@ class TestCounts:
                 duplicates=1,
                 unknown=1,
                 not_sent=1,
-                attempts=2 + 1 + 1 + 5,
+                attempts=2 + 1 + 1 + 10,
             )
             == summary.counts
         )
