@@ -13,6 +13,7 @@ from cli_support import HEADER, good, running_sandbox
 ROWS = 10_000
 
 
+@pytest.mark.deep
 @pytest.mark.timeout(180)
 class TestEveryFault:
     def test_each_of_10_000_payments_is_on_record_exactly_once(
