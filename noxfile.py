@@ -72,6 +72,12 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python=False)
+def browser(session: nox.Session) -> None:
+    """A run's report in a real browser: any Chromium that is on PATH."""
+    session.run("pytest", "-q", "-n", "2", "tests/test_report_browser.py", *session.posargs)
+
+
+@nox.session(python=False)
 def bench(session: nox.Session) -> None:
     """CPU time of a call beside bare aiohttp's, side by side in one run."""
     session.run("python", "benchmarks/calls.py", *session.posargs)
@@ -100,7 +106,7 @@ def lock(session: nox.Session) -> None:
         session.run(*PINNING, "--resolution", "lowest-direct", "--output-file", bounds, silent=True)
         dev = "constraints/dev.txt"
         for name, groups, limits in (
-            ("dev", ("build", "test", "lint", "mutation"), ()),
+            ("dev", ("build", "test", "lint", "mutation", "browser"), ()),
             ("test", ("build", "test"), ("--constraint", dev)),
             ("run", ("build",), ("--constraint", dev)),
             ("lowest", ("build", "test"), ("--constraint", bounds)),
