@@ -28,8 +28,10 @@ HEAVY = [
     "carevalidate_async.sandbox",
     "click",
     "faststream",
+    "jinja2",
     "nats",
     "opentelemetry",
+    "pyarrow",
     "rich",
     "uvloop",
 ]
@@ -149,7 +151,9 @@ class TestPublicNames:
         """
         assert importlib.metadata.version("carevalidate-async") == carevalidate_async.__version__
 
-    @pytest.mark.parametrize("name", ["py.typed", "sandbox/openapi.json"])
+    @pytest.mark.parametrize(
+        "name", ["py.typed", "report.css", "report.html.jinja", "sandbox/openapi.json"]
+    )
     def test_data_files_are_installed(self, name: str) -> None:
         """
         Files that ship beside the code are where the installed package looks for them.
