@@ -134,6 +134,7 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     and nothing was recorded; 130 interrupted, the journal is intact.
     """
     from carevalidate_async._rows import FileError, FileFormat, RowReader
+    from carevalidate_async._unpack import check_whole
 
     for name in ("rate", "max_outage"):
         if options[name] is not None and math.isnan(options[name]):
@@ -144,6 +145,9 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
         status = os.fstat(stream.fileno())
         size = status.st_size if stat.S_ISREG(status.st_mode) else None
         try:
+            if size is not None:
+                # A byte that was changed may be an amount, and a file's sums stand at its end.
+                check_whole(stream)
             reader = RowReader(stream, FileFormat(form) if form else None)
         except FileError as error:
             raise StopError(f"{name}: {error}") from None

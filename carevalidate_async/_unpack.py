@@ -18,6 +18,7 @@ from carevalidate_async._kinds import HEAD, FileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import BufferedReader
 
     from _typeshed import WriteableBuffer
 
@@ -234,3 +235,23 @@ class Source(io.RawIOBase):
         self._kept = self._kept[len(data) :]
         view[: len(data)] = data
         return len(data)
+
+
+def check_whole(stream: BufferedReader) -> None:
+    """
+    Unpack all of a file that is compressed, keep nothing of it, and go back to where it was.
+
+    Raises:
+        FileError: It is damaged or cut short.
+    """
+    start = stream.tell()
+    source = Source(stream.read1)
+    packing = packing_of(source.head())
+    if packing is not None:
+        unpacked = Unpacked(lambda size: source.read(size) or b"", packing)
+        try:
+            while unpacked.read(_PIECE):
+                pass
+        except DamagedError as error:
+            raise FileError(f"{error}; get a whole copy") from None
+    stream.seek(start)

@@ -363,21 +363,50 @@ def document(output: str) -> dict[str, Any]:
 
 class TestCommand:
     @PACKINGS
+    @pytest.mark.parametrize("damage", ["cut", "changed"])
     @pytest.mark.parametrize("source", ["file", "-"])
-    def test_rows_before_the_damage_count(
-        self, served: Sandbox, pack: Callable[[bytes], bytes], source: str
+    def test_nothing_of_a_damaged_file_is_sent(
+        self, served: Sandbox, pack: Callable[[bytes], bytes], source: str, damage: str
     ) -> None:
         """
-        What was read is sent and settled, the command says where the file breaks off and ends with
-        status 1, and a whole copy of the file resumes.
+        A file's end is looked at before its beginning is sent, for its sums stand there.
+        """
+        whole = bytearray(pack(many(600)))
+        if damage == "cut":
+            del whole[len(whole) // 2 :]
+        else:
+            whole[-6] ^= 1
+        pathlib.Path("file").write_bytes(whole)
+        result = run_with("<file", "confirm", source, "--base-url", served.url)
+
+        assert 2 == result.returncode
+        assert re.search(r"Error: .*: its (gzip|zstd) data .*; get a whole copy\n", result.stderr)
+        assert 0 == served.received
+        assert ["file"] == [path.name for path in pathlib.Path().iterdir()]
+
+    @PACKINGS
+    def test_of_a_pipe_rows_before_the_damage_count(
+        self, served: Sandbox, pack: Callable[[bytes], bytes]
+    ) -> None:
+        """
+        What was read is sent and settled, the command says where the input breaks off and ends with
+        status 1, and a whole copy of it resumes.
         """
         whole = pack(many(600))
         pathlib.Path("file").write_bytes(whole[: len(whole) // 2])
         options = ("--base-url", served.url, "--journal", "j", "--json")
-        first = run_with("<file", "confirm", source, *options)
+        first = subprocess.run(
+            [
+                *("sh", "-c", 'cat file | exec "$@"', "sh", sys.executable),
+                *("-m", "carevalidate_async", "confirm", "-", *options),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         sent = document(first.stdout)["confirmed"]
         pathlib.Path("file").write_bytes(whole)
-        again = run_with("<file", "confirm", source, *options)
+        again = run_with("<file", "confirm", "-", *options)
 
         assert 1 == first.returncode
         assert 100 < sent == document(first.stdout)["rows"] < 500
