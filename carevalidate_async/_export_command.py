@@ -71,8 +71,8 @@ def export(
     Write the rows that JOURNAL has in some state, in the format of a rejects file.
 
     A journal holds keys and digests only; the rows come from their file. What may be on record has
-    the key that it was sent under, so that to run what is written, with any journal, settles it
-    and records nothing twice.
+    the key that it was sent under, so that to run what is written with the same JOURNAL settles it
+    and records nothing twice. Another journal does not know how old the keys are.
 
     Exit status: 0 all such rows are written; 1 the file no longer has some of them, whose keys are
     named; 2 nothing can be written.

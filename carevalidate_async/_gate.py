@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import logging
 import math
 import random
 from typing import TYPE_CHECKING
@@ -31,8 +32,13 @@ from carevalidate_async.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_logger = logging.getLogger("carevalidate_async")
+
 STREAK = 16
-"""Payments in a row, at least, that fail before the vendor counts as down."""
+"""
+Payments in a row, at least, that fail before the vendor counts as down; of errors that may be a
+payment's own (500) three times as many as are in flight.
+"""
 
 DOWN_AFTER = 2.0
 """Seconds without a clear answer, at least, before the vendor counts as down."""
@@ -43,6 +49,7 @@ FIRST_PATIENCE = 10.0
 LONGEST_PROBE_DELAY = 30.0
 """Seconds between two asks, at most, while the vendor is down."""
 
+_OF_THE_WHOLE = frozenset({408, 429, 502, 503, 504})  # statuses that no payment causes
 _SHORT = 1.0  # seconds; a pause that is not worth a word
 _TICK = 0.0005  # seconds; no timer is more exact
 _LATE = 0.02  # seconds that an ask may follow its slot, and the next one still keep its own
@@ -155,6 +162,12 @@ class Gate:
         self._closed.set()
         self._news.set()
 
+    @property
+    def clear(self) -> bool:
+        """Whether an ask may begin right now."""
+        seconds = self._wait(self._loop.time())
+        return seconds is not None and seconds <= _TICK
+
     async def open(self) -> bool:
         """Wait for a moment at which an ask may begin; return False when there is to be none."""
         async with self._door:  # which lets them through in the order in which they came
@@ -183,9 +196,10 @@ class Gate:
             self._down.probe(ask)
         return ask
 
-    def abandon(self) -> None:
+    def abandon(self, ask: Ask) -> None:
         """Note that an ask was cut off, and nobody knows what became of it."""
         self._in_flight -= 1
+        self._look_at_outage(ask, self._loop.time())
         self._news.set()
 
     def end(self, ask: Ask, index: int, error: CareValidateError | None) -> None:
@@ -201,9 +215,9 @@ class Gate:
         """
         now = self._loop.time()
         refused = is_refusal(error)
-        asked = _asked_wait(error) if refused else None
+        asked = _asked_wait(error)
         if self.adaptive:
-            wait = None if asked is None else _with_jitter(asked)
+            wait = _with_jitter(asked) if refused and asked is not None else None
             self._pacer.end(ask, now, refused=refused, wait=wait)
             if not refused:
                 self._limit.end(now - ask.began, self._in_flight)
@@ -212,12 +226,13 @@ class Gate:
             self._heard_from(now)
         elif _is_fatal(error):
             self._give_up(error, _plight(error))
-        elif asked is not None and asked > self.max_outage:
+        elif (refused or self.down) and asked is not None and asked > self.max_outage:
             self._give_up(error, f"the vendor asks to wait {asked:,.0f} s")
-        elif isinstance(error, APIConnectionError) or error.retryable:
+        elif is_sign_of_outage(error):
             self._missed(ask, index, error, now)
         elif isinstance(error, APIStatusError):
             self._heard_from(now)
+        self._look_at_outage(ask, now)
         self._show(now)
         self._news.set()
 
@@ -233,17 +248,29 @@ class Gate:
 
     def _missed(self, ask: Ask, index: int, error: CareValidateError, now: float) -> None:
         self._missing.add(index)
-        if len(self._missing) < STREAK:
-            return  # it may be those payments' own fault
+        if self._down is not None:
+            self._down.missed(ask, error, now)
+            return
+        # A connection that fails is nothing of a payment's own, an error of the vendor's may be.
+        status = getattr(error, "status", None)
+        own = status is not None and status not in _OF_THE_WHOLE
+        if len(self._missing) < (max(STREAK, 3 * self._concurrency) if own else STREAK):
+            return
         if not error.retryable:
             self._give_up(error, _plight(error))
-        elif self._down is not None:
-            self._down.missed(ask, error, now)
         elif now - self._heard >= time_to_wait(DOWN_AFTER):
             self.outages += 1
             self._down = _Outage(error, began=self._heard, now=now)
-        if self._down is not None and self._down.waited(now) >= self._patience:
-            self._give_up(error, f"{_plight(error)} for {self._down.waited(now):,.0f} s")
+
+    def _look_at_outage(self, ask: Ask, now: float) -> None:
+        """See to it that there is a next probe, whatever became of this one, and an end."""
+        if self._down is None:
+            return
+        self._down.release(ask, now)
+        waited = self._down.waited(now)
+        if waited >= self._patience:
+            error = self._down.error
+            self._give_up(error, f"{_plight(error)} for {waited:,.0f} s")
 
     def _give_up(self, error: CareValidateError, reason: str) -> None:
         if self.failure is None:
@@ -251,7 +278,7 @@ class Gate:
             self._shown = Pace(
                 state=RunState.STOPPED, limit=self._current_limit(), rate=None, reason=reason
             )
-            self._tell(self._shown)
+            self._told(self._shown)
         self.close()
 
     # What is allowed
@@ -290,7 +317,14 @@ class Gate:
         pace = Pace(state=state, limit=self._current_limit(), rate=rate, reason=reason)
         if pace != self._shown:
             self._shown = pace
+            self._told(pace)
+
+    def _told(self, pace: Pace) -> None:
+        try:
             self._tell(pace)
+        except Exception:
+            # What a caller does with it must not change what happens to the money.
+            _logger.exception("on_pace failed")
 
 
 class _Outage:
@@ -319,11 +353,16 @@ class _Outage:
         self._probe = ask
         self._put_off += self._seconds
 
-    def missed(self, ask: Ask | None, error: CareValidateError, now: float) -> None:
+    def missed(self, ask: Ask, error: CareValidateError, now: float) -> None:
         """Note that an ask failed, too."""
         if self._probe is ask:
             self._probe = None
             self._delay_probe(error, now)
+
+    def release(self, ask: Ask, now: float) -> None:
+        """Note that an ask has ended that told nothing; another may be the probe at once."""
+        if self._probe is ask:
+            self._probe, self._probe_at, self._seconds = None, now, 0.0
 
     def waited(self, now: float) -> float:
         """Return the seconds that the vendor has been waited for."""
@@ -336,6 +375,11 @@ class _Outage:
         self._delay = min(LONGEST_PROBE_DELAY, 2 * self._delay)
         self._seconds = seconds
         self._probe_at = now + time_to_wait(seconds)
+
+
+def is_sign_of_outage(error: CareValidateError) -> bool:
+    """Tell whether others may meet the same, and whether it may pass."""
+    return isinstance(error, APIConnectionError) or error.retryable
 
 
 def is_refusal(error: CareValidateError | None) -> bool:

@@ -22,9 +22,13 @@ RANK = """CASE WHEN state IN ('confirmed', 'already_recorded') THEN 0
 WHEN may_have_landed OR state NOT IN ('rejected', 'not_sent') THEN 1 ELSE 2 END"""
 """Whether something is on record under a key (0), may be (1), or surely is not (2); in SQL."""
 
-GONE = """(state IN ('rejected', 'not_sent')
-AND run IN (SELECT value FROM json_each(:overtaken)))"""
-"""Whether a row is surely not on record, and was corrected or deleted in its file; in SQL."""
+GONE = """(state = 'rejected' AND run IN (SELECT value FROM json_each(:overtaken)))"""
+"""
+Whether a row was refused by the vendor, and corrected or deleted in its file since; in SQL.
+
+One that was not sent and is not in its file any more may be a payment of another day's file, under
+the same name: it stays in sight.
+"""
 
 SCHEMA = f"""
 CREATE TABLE rows (
@@ -193,8 +197,8 @@ def settle(db: sqlite3.Connection, settlements: Iterable[Settlement], *, now: in
         alike.setdefault(facts, []).append(settled.key)
     for came_of, keys in alike.items():
         db.execute(
-            "UPDATE rows SET state = ?, may_have_landed = ?, attempts = attempts + ?, error = ?,"
-            " status = ?, code = ?, settled_at = ?"
+            "UPDATE OR ROLLBACK rows SET state = ?, may_have_landed = ?, attempts = attempts + ?,"
+            " error = ?, status = ?, code = ?, settled_at = ?"
             " WHERE key IN (SELECT value FROM json_each(?))",
             (*came_of, now, json.dumps(keys)),
         )

@@ -152,9 +152,11 @@ def overtaken(runs: Sequence[PastRun]) -> Sequence[int]:
     """
     Return the numbers of runs whose file a later one read to its end.
 
-    A row that such a run saw last is not in its file any more.
+    A row that such a run saw last is not in its file any more. Of standard input nobody knows
+    whether it was the same twice.
     """
     ended = {run.file: run.number for run in last_of_files(runs) if run.ended is Ending.COMPLETE}
+    ended.pop(None, None)
     return [run.number for run in runs if run.number < ended.get(run.file, 0)]
 
 

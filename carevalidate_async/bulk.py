@@ -15,7 +15,7 @@ from typing import Protocol, TypedDict, cast
 
 import attrs
 
-from carevalidate_async._gate import Gate, Pace, RunState, is_refusal
+from carevalidate_async._gate import Gate, Pace, RunState, is_refusal, is_sign_of_outage
 from carevalidate_async._policy import RetryPolicy
 from carevalidate_async._retry import time_to_wait
 from carevalidate_async.errors import Attempt, CareValidateError, Outcome
@@ -323,6 +323,8 @@ class _Crew:
         attempts: tuple[Attempt, ...] = ()
         outcome: Outcome | None = None
         ask, outages = 0, self.gate.outages
+        if not self.gate.clear:  # the source took its time; a payment that was taken is asked for
+            await self.gate.open()
         while True:
             ask += 1
             got = await self._ask(index, payment)
@@ -340,7 +342,7 @@ class _Crew:
             if not (got.retryable or outcome is Outcome.UNKNOWN):
                 return row
             # That the vendor is down is no row's fault.
-            if ask >= self._asks and not self.gate.down:
+            if ask >= self._asks and not (self.gate.down and is_sign_of_outage(got)):
                 return row
             await self.gate.rest(self._time_to_rest(ask, got))
             if not await self.gate.open():
@@ -358,7 +360,7 @@ class _Crew:
             self.gate.end(ask, index, error)
             return error
         except BaseException:
-            self.gate.abandon()
+            self.gate.abandon(ask)
             raise
         self.gate.end(ask, index, None)
         return receipt

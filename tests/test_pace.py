@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 import virtual
@@ -16,6 +18,7 @@ from carevalidate_async.errors import (
     BadRequestError,
     CareValidateError,
     InternalServerError,
+    InvalidRequestError,
     Outcome,
     RateLimitError,
 )
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 WARM_UP = 10.0
 AWAY = APIConnectionError("connection refused", outcome=Outcome.NOT_SENT, retryable=True)
 BROKEN = InternalServerError("broken", status=500, outcome=Outcome.UNKNOWN, retryable=True)
+GATEWAY = InternalServerError("away", status=502, outcome=Outcome.UNKNOWN, retryable=True)
 NO = BadRequestError("no", status=400, outcome=Outcome.REJECTED)
 
 
@@ -222,7 +226,7 @@ class TestVendorThatSlowsDown:
 
 
 class TestOutage:
-    @pytest.mark.parametrize("error", [AWAY, BROKEN], ids=["away", "broken"])
+    @pytest.mark.parametrize("error", [AWAY, GATEWAY], ids=["away", "gateway"])
     def test_is_waited_for(self, error: CareValidateError) -> None:
         """
         While the vendor is down it is asked now and then, no row is lost or marked for it, and the
@@ -290,6 +294,91 @@ class TestOutage:
 
         assert 1000 == len(watch.rows)
         assert [] == watch.reasons
+
+    @pytest.mark.parametrize("bad", [16, 64])
+    def test_is_none_where_the_first_payments_are_the_bad_ones(self, bad: int) -> None:
+        """
+        Payments that the vendor fails on, as many as there are in flight, do not keep others back.
+        """
+
+        class Client(Scripted):
+            async def confirm_payment(self, *args: Any, **options: Any) -> ConfirmationReceipt:
+                self._answer = lambda *_: BROKEN if args[0].case_id == "bad" else None
+                return await super().confirm_payment(*args, **options)
+
+        poison = attrs.evolve(PAYMENT, case_id="bad")
+        watch = Watch().run(
+            Client(lambda *_: None), lambda: [*[poison] * bad, *[PAYMENT] * 200], concurrency=bad
+        )
+
+        assert None is watch.error
+        assert bad + 200 == len(watch.rows)
+        assert {"bad": bad, "case-1": 200} == Counter(row.payment.case_id for row in watch.rows)
+        assert {Outcome.RECORDED} == {
+            row.outcome for row in watch.rows if row.payment.case_id != "bad"
+        }
+
+    @pytest.mark.parametrize("retry_after", [301.0, 172_800.0])
+    def test_is_not_slept_through_for_as_long_as_a_gateway_says(self, retry_after: float) -> None:
+        """
+        While the vendor is down, whoever asks to wait longer than the run does ends it.
+        """
+        later = InternalServerError(
+            "x", status=502, outcome=Outcome.UNKNOWN, retryable=True, retry_after=retry_after
+        )
+        vendor = Scripted(lambda now, _: (later if now >= 40 else GATEWAY) if now >= 5 else None)
+        watch = Watch().run(vendor, lambda: until(1e9))
+
+        assert later is watch.error
+        assert watch.ended < 40 + 31
+        assert [f"the vendor asks to wait {retry_after:,.0f} s"] == watch.reasons[-1:]
+
+    @staticmethod
+    def _oddly(odd: Exception) -> Watch:
+        """Return an outage in the midst of which asks end in *odd*."""
+
+        class Client(Scripted):
+            async def confirm_payment(self, *args: Any, **options: Any) -> ConfirmationReceipt:
+                if 20 <= virtual.now() < 40:
+                    raise odd
+                return await super().confirm_payment(*args, **options)
+
+        client = Client(lambda now, _: AWAY if 2 <= now < 100 else None)
+        watch = Watch().run(client, lambda: itertools.islice(until(1e9), 20_000))
+        assert [] != watch.reasons
+        return watch
+
+    def test_ends_though_a_probe_told_nothing(self) -> None:
+        """
+        A probe that is refused here, so that the vendor never sees it, is followed by another.
+        """
+        watch = self._oddly(InvalidRequestError("amount", "is odd"))
+
+        assert None is watch.error
+        assert 20_000 == len(watch.rows)
+
+    def test_ends_though_a_probe_met_a_bug(self) -> None:
+        """
+        So is one that ends in what is no error of the package; the run ends with it then.
+        """
+        with pytest.raises(RuntimeError, match="bug"):
+            self._oddly(RuntimeError("bug"))
+
+
+class TestWatcher:
+    def test_that_fails_changes_nothing(self) -> None:
+        """
+        What a caller's function raises is logged, and no payment is lost for it.
+        """
+
+        async def main() -> list[Row]:
+            def fail(_: Pace) -> None:
+                raise RuntimeError("no display")
+
+            rows = confirm_payments(Scripted(lambda *_: None), [PAYMENT] * 50, on_pace=fail)
+            return [row async for row in rows]
+
+        assert 50 == len(virtual.run(main()))
 
 
 class TestEnd:
