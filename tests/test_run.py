@@ -674,8 +674,9 @@ class TestTrouble:
         monkeypatch.setattr(Journal, "plan", fail)
         last = await bench.run(text)
 
-        assert (2, 0) == (first.counts.not_sent, first.counts.unknown)
-        assert (0, 2) == (last.counts.not_sent, last.counts.unknown)
+        # How many rows were read by then, depends.
+        assert 1 <= first.counts.rows == first.counts.not_sent
+        assert 1 <= last.counts.rows == last.counts.unknown
 
     async def test_trouble_after_an_alarm_is_told_too(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
