@@ -44,17 +44,19 @@ SELECT json_group_array(json_array(key, content, state, may_have_landed, run, pl
     SELECT 1 FROM rows AS other WHERE other.content = rows.content AND other.nth > 1
 ))) FROM rows WHERE key IN (SELECT value FROM json_each(?))
 """
-# By key: the line, or the content and the line where the key is not that of the content.
+# With OR ROLLBACK and without functions: a statement that could fail by itself keeps a copy of each
+# page that it changes, to take them back, and every new row changes another page.
 _NEW = """
-INSERT INTO rows (key, content, nth, given_away, state, may_have_landed, by_hand, used, run, line,
-    seen, attempts, planned_at)
-SELECT key, CASE type WHEN 'array' THEN json_extract(value, '$[0]') ELSE key END, 1, 0, 'planned',
-    0, 0, :run, :run, CASE type WHEN 'array' THEN json_extract(value, '$[1]') ELSE value END, 1, 0,
-    :now
-FROM json_each(:rows)
+INSERT OR ROLLBACK INTO rows (key, content, nth, given_away, state, may_have_landed, by_hand, used,
+    run, line, seen, attempts, planned_at)
+SELECT key, key, 1, 0, 'planned', 0, 0, :run, :run, value, 1, 0, :now FROM json_each(:lines)
+"""
+_OWN_KEYS = """
+UPDATE OR ROLLBACK rows SET content = own.value
+FROM json_each(:contents) AS own WHERE rows.key = own.key
 """
 _SEEN = """
-UPDATE rows SET used = :run, run = :run, seen = 1, line = marked.value{}
+UPDATE OR ROLLBACK rows SET used = :run, run = :run, seen = 1, line = marked.value{}
 FROM json_each(:lines) AS marked WHERE rows.key = marked.key
 """
 _KEY = "SELECT content, state, may_have_landed, used, line, planned_at FROM rows WHERE key = ?"
@@ -114,14 +116,17 @@ class Planner:
         often = Counter(keys)
         (found,) = self.db.execute(_KNOWN, (json.dumps(list(often)),)).fetchone()
         known = {key: facts for key, *facts in json.loads(found)}
-        new: dict[str, int | tuple[str, int]] = {}
+        new: dict[str, int] = {}
+        own: dict[str, str] = {}
         seen: dict[str, dict[str, int]] = {}
         plans: dict[int, Plan] = {}
         for place, (key, row) in enumerate(zip(keys, candidates, strict=True)):
             if often[key] > 1:
                 continue
             if key not in known:
-                new[key] = row.line if key == row.content else (row.content, row.line)
+                new[key] = row.line
+                if key != row.content:
+                    own[key] = row.content
                 plans[place] = Plan(verdict=Verdict.SEND, key=key)
                 continue
             content, state, doubt, last, planned_at, copied = known[key]
@@ -131,7 +136,9 @@ class Planner:
                 seen.setdefault(_changes(plan), {})[key] = row.line
                 plans[place] = plan
         if new:
-            self.db.execute(_NEW, {**self._facts(), "rows": json.dumps(new)})
+            self.db.execute(_NEW, {**self._facts(), "lines": json.dumps(new)})
+        if own:
+            self.db.execute(_OWN_KEYS, {"contents": json.dumps(own)})
         for changes, lines in seen.items():
             self.db.execute(_SEEN.format(changes), {**self._facts(), "lines": json.dumps(lines)})
         return [plans.get(place) or self.plan_one(row) for place, row in enumerate(candidates)]
