@@ -24,8 +24,8 @@ import time
 from typing import IO, TYPE_CHECKING, cast
 
 from carevalidate_async import CareValidate
-from carevalidate_async._fields import content_key
-from carevalidate_async._rows import RowReader
+from carevalidate_async._files.fields import content_key
+from carevalidate_async._files.rows import RowReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

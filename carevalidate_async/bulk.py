@@ -15,7 +15,8 @@ from typing import Protocol, TypedDict, cast
 
 import attrs
 
-from carevalidate_async._gate import Gate, Pace, RunState, is_refusal, is_sign_of_outage
+from carevalidate_async._gate import Gate, Pace, RunState
+from carevalidate_async._outage import is_refusal, is_sign_of_outage
 from carevalidate_async._policy import RetryPolicy
 from carevalidate_async._retry import time_to_wait
 from carevalidate_async.errors import Attempt, CareValidateError, Outcome
@@ -322,7 +323,7 @@ class _Crew:
     async def _settle(self, index: int, payment: PaymentConfirmation) -> Row:
         attempts: tuple[Attempt, ...] = ()
         outcome: Outcome | None = None
-        ask, outages = 0, self.gate.outages
+        ask, outages = 0, self.gate.outages.count
         if not self.gate.clear:  # the source took its time; a payment that was taken is asked for
             await self.gate.open()
         while True:
@@ -342,13 +343,13 @@ class _Crew:
             if not (got.retryable or outcome is Outcome.UNKNOWN):
                 return row
             # That the vendor is down is no row's fault.
-            if ask >= self._asks and not (self.gate.down and is_sign_of_outage(got)):
+            if ask >= self._asks and not (self.gate.outages.down and is_sign_of_outage(got)):
                 return row
             await self.gate.rest(self._time_to_rest(ask, got))
             if not await self.gate.open():
                 return row
-            if self.gate.outages != outages:
-                ask, outages = 0, self.gate.outages
+            if self.gate.outages.count != outages:
+                ask, outages = 0, self.gate.outages.count
 
     async def _ask(
         self, index: int, payment: PaymentConfirmation

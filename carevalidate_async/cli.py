@@ -8,13 +8,13 @@ import sys
 
 import click
 
-from carevalidate_async import _single_commands
-from carevalidate_async._command import StopError, command, signals
-from carevalidate_async._confirm import confirm
-from carevalidate_async._export_command import export
-from carevalidate_async._output import say
-from carevalidate_async._settle_command import settle
-from carevalidate_async._status_command import status
+from carevalidate_async._commands import single
+from carevalidate_async._commands.command import StopError, command, signals
+from carevalidate_async._commands.confirm import confirm
+from carevalidate_async._commands.export import export
+from carevalidate_async._commands.output import say
+from carevalidate_async._commands.settle import settle
+from carevalidate_async._commands.status import status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,9 +106,9 @@ for _command in (
     status,
     export,
     settle,
-    _single_commands.intent,
-    _single_commands.case_payment,
-    _single_commands.update_user,
-    _single_commands.update_payment_method,
+    single.intent,
+    single.case_payment,
+    single.update_user,
+    single.update_payment_method,
 ):
     cli.add_command(_command)

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from carevalidate_async._rows import FileFormat, RowReader
-from carevalidate_async._unpack import DamagedError
+from carevalidate_async._files.rows import FileFormat, RowReader
+from carevalidate_async._files.unpack import DamagedError
 from carevalidate_async.models import PaymentConfirmation, PaymentStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from carevalidate_async._fields import FileRow
+    from carevalidate_async._files.fields import FileRow
 
 HEADER = "case_id,amount,payment_date,valid_until,status"
 GOOD = "case-1,49.00,2026-01-05,2026-02-05,PAID"
@@ -83,7 +83,7 @@ def memory_of(code: str, path: pathlib.Path) -> tuple[str, int]:
     whole = f"""
 import sys
 import pyarrow.parquet
-from carevalidate_async._rows import FileError, RowReader
+from carevalidate_async._files.rows import FileError, RowReader
 path, before = sys.argv[1], {peak}
 {code}
 print(({peak} - before) // 1024)

@@ -6,8 +6,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from carevalidate_async._counts import Counts, Summary
-from carevalidate_async._course import Course
+from carevalidate_async._run.counts import Counts, Summary
+from carevalidate_async._run.course import Course
 from carevalidate_async.errors import Attempt, Outcome
 from carevalidate_async.hooks import AttemptEnded
 from carevalidate_async.journal import Duplicates

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from carevalidate_async._ages import age_in_words, read_age
+from carevalidate_async._run.ages import age_in_words, read_age
 
 
 class TestReadAge:

@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from carevalidate_async import cli
-from carevalidate_async._rows import FileError
-from carevalidate_async._texts import ORDINARY, control, damage, placeholder
-from carevalidate_async._texts import unseen as unseen_in
+from carevalidate_async._files.rows import FileError
+from carevalidate_async._files.texts import ORDINARY, control, damage, placeholder
+from carevalidate_async._files.texts import unseen as unseen_in
 from cli_support import running_sandbox
 from input_files import (
     CELLS,

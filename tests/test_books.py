@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carevalidate_async._books import Books
-from carevalidate_async._counts import Tally
-from carevalidate_async._course import Course
-from carevalidate_async._fields import FileRow, content_key
-from carevalidate_async._rejects import Rejects
-from carevalidate_async._rows import RowReader
+from carevalidate_async._files.fields import FileRow, content_key
+from carevalidate_async._files.rejects import Rejects
+from carevalidate_async._files.rows import RowReader
+from carevalidate_async._run.books import Books
+from carevalidate_async._run.counts import Tally
+from carevalidate_async._run.course import Course
 from carevalidate_async.bulk import Row
 from carevalidate_async.errors import Attempt, BadRequestError, Outcome
 from carevalidate_async.hooks import AttemptEnded

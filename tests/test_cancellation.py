@@ -149,6 +149,7 @@ def open_files() -> int:
     return sum(1 for _ in folder.iterdir()) if folder.exists() else 0
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kept", [False, True], ids=["new", "kept"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("calling", [CONFIRM, INTEND, UPDATE_METHOD], ids=repr)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from carevalidate_async import CareValidate, _progress, _run, _voice, cli
-from carevalidate_async._counts import Counts
-from carevalidate_async._sight import Sight, in_words
-from carevalidate_async._tiles import Latency, Span
+from carevalidate_async import CareValidate, cli
+from carevalidate_async._commands import progress, voice
+from carevalidate_async._run import file_run
+from carevalidate_async._run.counts import Counts
+from carevalidate_async._run.sight import Sight, in_words
+from carevalidate_async._run.tiles import Latency, Span
 from carevalidate_async.sandbox import Fault, Sandbox
 from cli_support import HEADER, good, run_with, running_sandbox, start, unread, wait_for
 
@@ -219,7 +221,7 @@ class TestConfirm:
         many = confirm(payments(*["x,y\n"] * 30), "--base-url", served.url)
         one_more = confirm(payments(*["x,y\n"] * 21), "--base-url", served.url)
 
-        assert _voice.SHOWN_PROBLEMS == many.stderr.count("too few cells")
+        assert voice.SHOWN_PROBLEMS == many.stderr.count("too few cells")
         assert "... and 10 more rows that need a look" in many.stderr
         assert "... and 1 more row that needs a look" in one_more.stderr
 
@@ -250,7 +252,7 @@ class TestConfirm:
         """
         given: dict[str, Any] = {}
 
-        class Run(_run.FileRun):
+        class Run(file_run.FileRun):
             def __init__(self, *args: Any, **options: Any) -> None:
                 given.update(options)
                 super().__init__(*args, **options)
@@ -260,7 +262,7 @@ class TestConfirm:
                 given.update(options)
                 super().__init__(*args, **options)
 
-        monkeypatch.setattr("carevalidate_async._run.FileRun", Run)
+        monkeypatch.setattr("carevalidate_async._run.file_run.FileRun", Run)
         monkeypatch.setattr("carevalidate_async.CareValidate", Care)
         result = confirm(
             payments(good(1)),
@@ -268,7 +270,7 @@ class TestConfirm:
             *("--max-attempts", "9", "--rate", "50", "--concurrency", "200", "--format", "csv"),
         )
 
-        bounds = _run.Bounds(concurrency=200, rate=50, adaptive=False, asks=9, max_outage=8)
+        bounds = file_run.Bounds(concurrency=200, rate=50, adaptive=False, asks=9, max_outage=8)
         assert 0 == result.exit_code
         assert (7, 200) == (given["attempt_timeout"], given["max_connections"])
         assert bounds == given["bounds"]
@@ -679,6 +681,7 @@ class TestSignals:
         assert 1 == served.received
 
 
+@pytest.mark.deep
 class TestStreams:
     """What nobody can read changes neither what a run does nor its exit status."""
 
@@ -775,7 +778,7 @@ class TestStreams:
         """
         Rows that cannot be written for a person are told as trouble, not as a traceback.
         """
-        from carevalidate_async._rejects import Rejects
+        from carevalidate_async._files.rejects import Rejects
 
         monkeypatch.setattr(Rejects, "flush", lambda _: None)
         file = payments('{"case_id": ""}\n', name="payments.jsonl", header="")
@@ -886,10 +889,10 @@ class TestCommand:
         """
         Only click's absence leads to the hint.
         """
-        monkeypatch.setitem(sys.modules, "carevalidate_async._confirm", None)
+        monkeypatch.setitem(sys.modules, "carevalidate_async._commands.confirm", None)
         monkeypatch.delitem(sys.modules, "carevalidate_async.cli")
         monkeypatch.delattr("carevalidate_async.cli")
-        with pytest.raises(ModuleNotFoundError, match="_confirm"):
+        with pytest.raises(ModuleNotFoundError, match="confirm"):
             runpy.run_module("carevalidate_async", run_name="__main__")
 
 
@@ -914,7 +917,7 @@ class TestDisplay:
         """
         now = 0.0
         stream = io.StringIO()
-        display = _progress.Plain(stream, clock=lambda: now)
+        display = progress.Plain(stream, clock=lambda: now)
         with display:
             for now in (1.0, 4.9, 5.0, 6.0, 10.0):
                 display.update(partial(sight, int(now * 10), total=400_000))
@@ -973,7 +976,7 @@ class TestDisplay:
         Before anything has happened there is nothing to divide by, and nothing to show.
         """
         stream = io.StringIO()
-        with _progress.Plain(stream):
+        with progress.Plain(stream):
             pass
         nothing = Sight(
             counts=Counts(),
@@ -1000,7 +1003,7 @@ class TestDisplay:
                 raise BrokenPipeError
 
         stream = Broken()
-        with _progress.Plain(stream) as display:
+        with progress.Plain(stream) as display:
             display.update(partial(sight, 1))
             display.say("hello")
 
@@ -1014,8 +1017,8 @@ class TestDisplay:
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", "120")
         stream = Terminal()
-        display = _progress.show(stream)
-        assert isinstance(display, _progress.Live)
+        display = progress.show(stream)
+        assert isinstance(display, progress.Live)
         with display:
             display.say("[bold]a message[/bold]")
             display.update(partial(sight, 5, total=10))
@@ -1037,8 +1040,8 @@ class TestDisplay:
                 raise OSError(5, "Input/output error")
 
         monkeypatch.setenv("TERM", "xterm")
-        display = _progress.show(Gone())
-        assert isinstance(display, _progress.Live)
+        display = progress.show(Gone())
+        assert isinstance(display, progress.Live)
         output = sys.stdout
         with display:
             display.say("a message")
@@ -1052,7 +1055,7 @@ class TestDisplay:
         """
         monkeypatch.setenv("TERM", "dumb")
 
-        assert isinstance(_progress.show(Terminal()), _progress.Plain)
+        assert isinstance(progress.show(Terminal()), progress.Plain)
 
     def test_without_rich_there_are_plain_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
@@ -1060,4 +1063,4 @@ class TestDisplay:
         """
         monkeypatch.setitem(sys.modules, "rich.console", None)
 
-        assert isinstance(_progress.show(Terminal()), _progress.Plain)
+        assert isinstance(progress.show(Terminal()), progress.Plain)

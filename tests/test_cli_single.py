@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from carevalidate_async import _single, cli
-from carevalidate_async._command import Interruption
-from carevalidate_async._output import print_json
+from carevalidate_async import cli
+from carevalidate_async._commands import plain
+from carevalidate_async._commands.command import Interruption
+from carevalidate_async._commands.output import print_json
 from carevalidate_async.carevalidate import CREATE_CASE_PAYMENT, CREATE_PAYMENT_INTENT
 from carevalidate_async.errors import (
     APIConnectionError,
@@ -348,7 +349,7 @@ class TestCasePayment:
             meta=Meta(idempotency_key="k", request_id="caf\udce9"),
         )
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            assert print_json(_single.answer_document(answer))
+            assert print_json(plain.answer_document(answer))
 
         assert '"request_id":"caf\\\\udce9"' in out.getvalue()
         assert '"amount":1.10' in out.getvalue()
@@ -509,8 +510,8 @@ class TestAdvice:
         """
         What to do follows from the outcome, and then from the kind of error.
         """
-        assert advice in _single.advice(error, CREATE_PAYMENT_INTENT)
-        assert advice in _single.explain(error, CREATE_PAYMENT_INTENT)
+        assert advice in plain.advice(error, CREATE_PAYMENT_INTENT)
+        assert advice in plain.explain(error, CREATE_PAYMENT_INTENT)
 
     def test_the_facts_are_told_once(self) -> None:
         """
@@ -518,7 +519,7 @@ class TestAdvice:
         """
         error = InternalServerError("broken", outcome=Outcome.UNKNOWN, idempotency_key="k")
 
-        assert "What happened:   broken\n" in _single.explain(error, CREATE_CASE_PAYMENT)
+        assert "What happened:   broken\n" in plain.explain(error, CREATE_CASE_PAYMENT)
 
 
 class TestBuild:
@@ -526,9 +527,7 @@ class TestBuild:
         """
         An option that was not given leaves the field to the file, or unset.
         """
-        built = _single.build(
-            PaymentMethodUpdate, {"city": "Denver"}, {"city": None, "street": "x"}
-        )
+        built = plain.build(PaymentMethodUpdate, {"city": "Denver"}, {"city": None, "street": "x"})
 
         assert PaymentMethodUpdate(city="Denver", street="x") == built
 
@@ -536,11 +535,11 @@ class TestBuild:
         """
         An amount in a file is read digit by digit.
         """
-        document = _single.read_document(b'{"amount": 0.10, "paymentMethodTypes": ["card"]}')
+        document = plain.read_document(b'{"amount": 0.10, "paymentMethodTypes": ["card"]}')
 
         assert PaymentIntentRequest(
             amount=Decimal("0.10"), payment_method_types=("card",)
-        ) == _single.build(PaymentIntentRequest, document)
+        ) == plain.build(PaymentIntentRequest, document)
 
 
 class TestInterruption:

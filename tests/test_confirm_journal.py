@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from carevalidate_async import cli
-from carevalidate_async._journal_file import open_to_read
-from carevalidate_async._runs import past_runs
 from carevalidate_async.journal import Journal, JournalError
+from carevalidate_async.journal._file import open_to_read
+from carevalidate_async.journal._runs import past_runs
 from carevalidate_async.sandbox import Fault, Sandbox
 from cli_support import HEADER, good, run_with, running_sandbox, start, wait_for
 from journal_support import command
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from carevalidate_async._runs import PastRun
+    from carevalidate_async.journal._runs import PastRun
 
 LOST = Fault.ERROR_AFTER
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carevalidate_async._course import MOST_SPANS, RECENT, WIDTH, Course
-from carevalidate_async._groups import (
+from carevalidate_async._run.course import MOST_SPANS, RECENT, WIDTH, Course
+from carevalidate_async._run.groups import (
     MOST_EXAMPLES,
     MOST_GROUPS,
     MOST_LISTED,
     Troubles,
     own_words,
 )
-from carevalidate_async._pauses import MOST as MOST_PAUSES
-from carevalidate_async._tiles import ERROR, SHORTEST
+from carevalidate_async._run.pauses import MOST as MOST_PAUSES
+from carevalidate_async._run.tiles import ERROR, SHORTEST
 from carevalidate_async.errors import (
     AnswerLostError,
     APIConnectionError,
@@ -34,7 +34,7 @@ from report_runs import ended
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from carevalidate_async._tiles import Span
+    from carevalidate_async._run.tiles import Span
     from carevalidate_async.errors import CareValidateError
 
 

@@ -32,20 +32,22 @@ from carevalidate_async import (
     RetryQuota,
     cli,
     errors,
+    journal,
+    report,
     sandbox,
 )
 from carevalidate_async._body import MAX_ANSWER_BYTES
+from carevalidate_async._commands.voice import SHOWN_PROBLEMS, summary_document
 from carevalidate_async._config import Settings
-from carevalidate_async._counts import Counts, Summary
-from carevalidate_async._fields import ERROR_COLUMNS, REQUIRED, SPELLED
-from carevalidate_async._gate import DOWN_AFTER, FIRST_PATIENCE, LONGEST_PROBE_DELAY, STREAK
+from carevalidate_async._files.fields import ERROR_COLUMNS, REQUIRED, SPELLED
+from carevalidate_async._files.rows import RowReader
 from carevalidate_async._limits import Limit
 from carevalidate_async._operation import KeyInBody, OnceOnly, SetsState
-from carevalidate_async._rows import RowReader
-from carevalidate_async._run import GRACE
+from carevalidate_async._outage import DOWN_AFTER, FIRST_PATIENCE, LONGEST_PROBE_DELAY, STREAK
+from carevalidate_async._run.counts import Counts, Summary
+from carevalidate_async._run.file_run import GRACE
 from carevalidate_async._secret import Secret
 from carevalidate_async._transport import Transport
-from carevalidate_async._voice import SHOWN_PROBLEMS, summary_document
 from carevalidate_async._wire import NoReply, Reply
 from carevalidate_async.bulk import confirm_payments
 from carevalidate_async.carevalidate import CONFIRM_PAYMENT
@@ -61,6 +63,7 @@ from matrix.table import table as table_of_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from carevalidate_async._wire import Sealed
 
@@ -104,15 +107,15 @@ def quoted(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def imports(path: pathlib.Path) -> set[str]:
-    """Return the names of the package's files and folders that a file imports."""
+def imports(path: pathlib.Path, folder: pathlib.Path) -> set[str]:
+    """Return the names of the files and folders in a folder of the package that a file imports."""
     found = set()
+    package = ".".join(folder.relative_to(PACKAGE.parent).parts)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "carevalidate_async":
-            found |= {alias.name for alias in node.names if (PACKAGE / f"{alias.name}.py").exists()}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            top, _, name = node.module.partition(".")
-            found |= {name.partition(".")[0]} if top == "carevalidate_async" else set()
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            found |= {alias.name for alias in node.names if (folder / f"{alias.name}.py").exists()}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
+            found.add(str(node.module).removeprefix(f"{package}.").partition(".")[0])
     return found
 
 
@@ -372,6 +375,7 @@ class TestOperations:
         assert wanted == {name: cells[-1] for name, cells in rows.items()}
 
 
+@pytest.mark.deep
 class TestGuarantees:
     def test_matrix(self) -> None:
         """The published results are those that the scenarios state, and the tests see."""
@@ -412,6 +416,15 @@ class TestGuarantees:
             assert claim in page
 
 
+FOLDERS = {f"{path.parent.name}/": path.parent for path in sorted(PACKAGE.glob("*/__init__.py"))}
+
+
+def files_of(folder: str) -> list[str]:
+    """Return the files of a folder in the order of its docstring's table."""
+    text = ast.get_docstring(ast.parse((FOLDERS[folder] / "__init__.py").read_text("utf-8"))) or ""
+    return re.findall(r"^\| `([^`]+)` \|", text.partition("| file |")[2], re.MULTILINE)
+
+
 class TestRanks:
     def test_every_file_has_one(self) -> None:
         """
@@ -420,7 +433,33 @@ class TestRanks:
         files = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
         named = [name for names in RANKS.values() for name in names]
 
-        assert sorted(files | {"sandbox/"}) == sorted(named)
+        assert sorted([*files, *FOLDERS]) == sorted(named)
+
+    @pytest.mark.parametrize("folder", FOLDERS)
+    def test_every_file_of_a_folder_is_named(self, folder: str) -> None:
+        """
+        Each file of a folder stands in its docstring's table once.
+        """
+        files = {path.name for path in FOLDERS[folder].iterdir() if path.is_file()}
+
+        assert sorted(files - {"__init__.py"}) == sorted(files_of(folder))
+
+    @pytest.mark.parametrize("folder", FOLDERS)
+    def test_imports_go_up_in_a_folder(self, folder: str) -> None:
+        """
+        A file of a folder imports only from those above it in the docstring's table.
+        """
+        order = [name.removesuffix(".py") for name in files_of(folder)]
+        downward = [
+            (name, other)
+            for place, name in enumerate(order)
+            for path in [FOLDERS[folder] / f"{name}.py"]
+            if path.exists()
+            for other in imports(path, FOLDERS[folder])
+            if other not in order[:place]
+        ]
+
+        assert [] == downward
 
     def test_imports_go_down(self) -> None:
         """
@@ -431,10 +470,10 @@ class TestRanks:
         upward = [
             (name, other)
             for name, own in place.items()
-            for path in [PACKAGE / f"{name}.py"]
+            for path in [PACKAGE / f"{name}.py", *PACKAGE.glob(f"{name}/*.py")]
             if path.exists()
-            for other in imports(path)
-            if place.get(other, -1) >= own
+            for other in imports(path, PACKAGE)
+            if other != name and place.get(other, -1) >= own
         ]
 
         assert [] == upward
@@ -447,7 +486,7 @@ class TestRanks:
         (contract,) = (
             found
             for found in settings["tool"]["importlinter"]["contracts"]
-            if found["type"] == "layers"
+            if found["id"] == "layers"
         )
         rank_of = {
             re.sub(r"\.py$|/$", "", name): rank for rank, names in RANKS.items() for name in names
@@ -688,19 +727,17 @@ class TestModuleMaps:
         """
         The package's docstring has every public module.
         """
-        public = {path.stem for path in PACKAGE.glob("[!_]*.py")} | {"sandbox"}
+        public = {path.stem for path in PACKAGE.glob("[!_]*.py")}
+        public |= {path.parent.name for path in PACKAGE.glob("[!_]*/__init__.py")}
         text = inspect.getdoc(carevalidate_async) or ""
 
         assert public == set(re.findall(r"^- `carevalidate_async\.(\w+)`", text, re.MULTILINE))
 
-    def test_sandbox(self) -> None:
+    @pytest.mark.parametrize("module", [journal, report, sandbox])
+    def test_folders(self, module: ModuleType) -> None:
         """
-        The sandbox's docstring has every public name and every file.
+        A public folder's docstring has every public name.
         """
-        text = inspect.getdoc(sandbox) or ""
-        names, _, files = text.partition("| file |")
-        folder = PACKAGE / "sandbox"
-        there = {path.name for path in folder.iterdir() if path.suffix in {".py", ".json"}}
+        names, _, _ = (inspect.getdoc(module) or "").partition("| file |")
 
-        assert set(sandbox.__all__) <= set(quoted(names))
-        assert there - {"__init__.py"} == set(re.findall(r"^\| `([^`]+)` \|", files, re.MULTILINE))
+        assert set(module.__all__) <= set(quoted(names))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carevalidate_async import _export
-from carevalidate_async._export import Export
-from carevalidate_async._fields import FileRow, content_key
-from carevalidate_async._journal_file import open_to_read
-from carevalidate_async._rows import RowReader
+from carevalidate_async._files.fields import FileRow, content_key
+from carevalidate_async._files.rows import RowReader
+from carevalidate_async._run import export as rows_again
+from carevalidate_async._run.export import Export
 from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.journal import Candidate, Duplicates, Journal, Settlement, State
+from carevalidate_async.journal._file import open_to_read
 from carevalidate_async.sandbox import Fault, Sandbox
 from cli_support import HEADER, good, run_with, running_sandbox, start, wait_for
 from journal_support import command, left, left_by_a_kill, snapshot
@@ -93,6 +93,7 @@ def key(number: int, nth: int = 1) -> str:
     return content if nth == 1 else derive_idempotency_key(content, nth)
 
 
+@pytest.mark.deep
 class TestCircle:
     """What is exported can be run, and nothing is on record twice or not at all."""
 
@@ -562,7 +563,7 @@ class TestLarge:
                 found = list(export.take(list(rows_of([1] * 1000))))
                 costs.append((len(found), steps))
             plan = db.execute(
-                f"EXPLAIN QUERY PLAN {_export._NEXT_COPY}",
+                f"EXPLAIN QUERY PLAN {rows_again._NEXT_COPY}",
                 {"content": "a", "reached": 1, "states": "[]", "overtaken": "[]"},
             ).fetchall()
 

@@ -126,6 +126,7 @@ def check(calling: Calling, sandbox: Sandbox, told: Told) -> None:
         assert 1 == sandbox.received
 
 
+@pytest.mark.deep
 class TestEachFault:
     @pytest.mark.parametrize("fault", FAULTS, ids=repr)
     @pytest.mark.parametrize("calling", CALLS, ids=repr)
@@ -184,6 +185,7 @@ class TestEachFault:
         assert 1 == sandbox.received
 
 
+@pytest.mark.deep
 class TestManyFaults:
     @pytest.mark.parametrize("calling", CALLS, ids=repr)
     async def test_in_any_order(self, calling: Calling) -> None:
@@ -257,6 +259,7 @@ WIRE: dict[str, Step] = {
 KEPT = pytest.mark.parametrize("kept", [False, True])
 
 
+@pytest.mark.deep
 class TestWire:
     @KEPT
     @pytest.mark.parametrize("fault", WIRE)

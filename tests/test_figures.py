@@ -6,13 +6,10 @@ from typing import Any
 import attrs
 import pytest
 
-from carevalidate_async._canvas import GAP, HEAD, STRIP, Canvas
-from carevalidate_async._counts import Counts, Summary
-from carevalidate_async._figures import figures
-from carevalidate_async._groups import Group
-from carevalidate_async._plots import Panel, Scale, Timeline
-from carevalidate_async._tiles import Span
-from carevalidate_async._units import (
+from carevalidate_async._run.counts import Counts, Summary
+from carevalidate_async._run.groups import Group
+from carevalidate_async._run.tiles import Span
+from carevalidate_async._run.units import (
     at_time,
     brief,
     lasting,
@@ -23,8 +20,11 @@ from carevalidate_async._units import (
     ticks,
     time_ticks,
 )
-from carevalidate_async._wording import ending, headline, places, steps, trouble
 from carevalidate_async.journal import Duplicates
+from carevalidate_async.report._canvas import GAP, HEAD, STRIP, Canvas
+from carevalidate_async.report._figures import figures
+from carevalidate_async.report._plots import Panel, Scale, Timeline
+from carevalidate_async.report._wording import ending, headline, places, steps, trouble
 from report_runs import BEGAN, RUNS, MadeUp, eventful
 
 

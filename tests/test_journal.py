@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from canaries import KEY, Seen
-from carevalidate_async import _plans, _records, _runs
 from carevalidate_async import journal as module
-from carevalidate_async._runs import PastRun, past_runs
 from carevalidate_async._secret import Secret
 from carevalidate_async._version import __version__
 from carevalidate_async.idempotency import derive_idempotency_key
@@ -32,7 +30,11 @@ from carevalidate_async.journal import (
     Settlement,
     State,
     Verdict,
+    _plans,
+    _records,
+    _runs,
 )
+from carevalidate_async.journal._runs import PastRun, past_runs
 from journal_support import TARGET, left_by_a_kill, snapshot
 
 if TYPE_CHECKING:
@@ -121,14 +123,13 @@ def states(path: str) -> dict[str, str]:
 class TestNames:
     def test_all_are_exported(self) -> None:
         """
-        The module's list of names is whole: what it defines, and what it brings of the records.
+        The folder's list of names is whole: what it brings of its files.
         """
         found = {
             name for name, value in vars(module).items() if not name.startswith("_") and ours(value)
         }
 
-        inside = {"Planner", "close", "open_to_rehearse", "open_to_write", "why"}
-        assert {*module.__all__, *inside, "T", "TYPE_CHECKING"} == found
+        assert set(module.__all__) == found
 
 
 class TestWords:
@@ -383,6 +384,7 @@ class TestPlan:
         assert [Verdict.SEND, Verdict.ON_RECORD, Verdict.SEND] == [p.verdict for p in plans]
         assert [False, True, True] == [plan.nth for plan in plans]
 
+    @pytest.mark.deep
     @pytest.mark.parametrize("seed", range(100))
     async def test_there_are_never_more_on_record_than_rows(self, path: str, seed: int) -> None:
         """
@@ -515,6 +517,7 @@ class TestPlan:
         assert plan.line is None
 
 
+@pytest.mark.deep
 class TestBatch:
     """Rows that are planned together, in one statement for many, are planned as one by one."""
 
@@ -911,7 +914,7 @@ class TestFile:
         def look(*_: object) -> None:
             at_first.append(modes(tmp_path)["journal"])
 
-        monkeypatch.setattr("carevalidate_async._journal_file.os.chmod", look)
+        monkeypatch.setattr("carevalidate_async.journal._file.os.chmod", look)
         mask = os.umask(0)
         try:
             async with open_journal(path):
@@ -931,7 +934,7 @@ class TestFile:
         def refuse(*_: object) -> None:
             raise PermissionError(1, "Operation not permitted")
 
-        monkeypatch.setattr("carevalidate_async._journal_file.os.chmod", refuse)
+        monkeypatch.setattr("carevalidate_async.journal._file.os.chmod", refuse)
         with pytest.raises(JournalError) as caught:
             await open_journal(path).__aenter__()
 

@@ -19,9 +19,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carevalidate_async import cli
-from carevalidate_async._kinds import is_parquet, refusal
-from carevalidate_async._rows import FileError
-from carevalidate_async._unpack import packing_of
+from carevalidate_async._files.kinds import is_parquet, refusal
+from carevalidate_async._files.rows import FileError
+from carevalidate_async._files.unpack import packing_of
 from cli_support import run_with, start, unread, wait_for
 from input_files import GOOD, HEADER, parquet, payments, reader
 

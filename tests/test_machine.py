@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carevalidate_async._counts import Counts
-from carevalidate_async._machine import Machine
-from carevalidate_async._sight import Sight
-from carevalidate_async._tiles import Latency, Span
+from carevalidate_async._commands.machine import Machine
+from carevalidate_async._run.counts import Counts
+from carevalidate_async._run.sight import Sight
+from carevalidate_async._run.tiles import Latency, Span
 from carevalidate_async.bulk import Pace, RunState
 from vendors import PAYMENT
 

@@ -150,6 +150,7 @@ class TestDescription:
         assert expected is body_validator(operation).is_valid(changed(operation, change))
 
 
+@pytest.mark.deep
 class TestFuzz:
     @SCHEMA.parametrize()
     @settings(

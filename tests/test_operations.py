@@ -504,6 +504,7 @@ class TestRead:
         assert isinstance(found, APIStatusError)
         assert (code if kept else None) == found.code
 
+    @pytest.mark.deep
     @settings(max_examples=300, deadline=None)
     @given(reply=REPLIES)
     @each_operation

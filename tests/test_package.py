@@ -152,7 +152,8 @@ class TestPublicNames:
         assert importlib.metadata.version("carevalidate-async") == carevalidate_async.__version__
 
     @pytest.mark.parametrize(
-        "name", ["py.typed", "report.css", "report.html.jinja", "sandbox/openapi.json"]
+        "name",
+        ["py.typed", "report/report.css", "report/report.html.jinja", "sandbox/openapi.json"],
     )
     def test_data_files_are_installed(self, name: str) -> None:
         """

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from carevalidate_async import _parquet_pages
-from carevalidate_async._kinds import FileError
-from carevalidate_async._parquet_pages import largest_pages
-from carevalidate_async._thrift import Compact, Struct
+from carevalidate_async._files import parquet_pages, parquet_rows
+from carevalidate_async._files.kinds import FileError
+from carevalidate_async._files.parquet_pages import largest_pages
+from carevalidate_async._files.thrift import Compact, Struct
 from input_files import memory_of, parquet, payments, rows
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class TestLargestPages:
         """
         It is looked for no further than pyarrow does.
         """
-        monkeypatch.setattr(_parquet_pages, "_LONGEST_HEADER", 1000)
+        monkeypatch.setattr(parquet_pages, "_LONGEST_HEADER", 1000)
         with pytest.raises(FileError, match="it is a Parquet file that is damaged; get a whole"):
             largest(columns(a=["x" * 3996, "y" * 3996]), write_statistics=True)
 
@@ -102,7 +102,7 @@ class TestLargestPages:
         file = io.BytesIO(page * 2 + b"\xff" * 9)
         chunk = Struct(i64={5: 6, 7: len(file.getvalue()), 9: 0})
 
-        assert [(4, 3), (4, 3)] == list(_parquet_pages._pages(file, chunk))
+        assert [(4, 3), (4, 3)] == list(parquet_pages._pages(file, chunk))
 
     def test_without_rows_there_are_none(self) -> None:
         """
@@ -119,17 +119,18 @@ class TestLargestPages:
         table = pa.table({"x": nested, "y": pa.array([1] * 3), "z": pa.array([[1]] * 3)})
         file = io.BytesIO()
         pq.write_table(table, file)
-        footer = _parquet_pages._footer(file)
+        footer = parquet_pages._footer(file)
 
-        assert [True, True, False, False, True] == _parquet_pages._repeated(footer.lists[2])
+        assert [True, True, False, False, True] == parquet_pages._repeated(footer.lists[2])
 
 
+@pytest.mark.deep
 class TestBounds:
     def test_pages_beyond_them_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """
         The reason says how large they are and what to change.
         """
-        monkeypatch.setattr(_parquet_pages, "MAX_PAGES", 2**20)
+        monkeypatch.setattr(parquet_pages, "MAX_PAGES", 2**20)
         with pytest.raises(FileError) as refused:
             largest(columns(a=["x" * 2**20] * 3))
 
@@ -143,7 +144,7 @@ class TestBounds:
         """
         One row may have all items of its row group.
         """
-        monkeypatch.setattr(_parquet_pages, "MAX_ITEMS", 1000)
+        monkeypatch.setattr(parquet_pages, "MAX_ITEMS", 1000)
         data = parquet(payments(1, other=pa.array([[1] * items])))
         if fine:
             assert 1 == len(rows(data))
@@ -155,7 +156,7 @@ class TestBounds:
         """
         Other columns may have as many values as they have rows.
         """
-        monkeypatch.setattr(_parquet_pages, "MAX_ITEMS", 1000)
+        monkeypatch.setattr(parquet_pages, "MAX_ITEMS", 1000)
 
         assert 2000 == len(rows(parquet(payments(2000))))
 
@@ -191,8 +192,6 @@ class TestBounds:
         """
         A dictionary has the text once, and each row of a batch has it again.
         """
-        from carevalidate_async import _parquet_rows
-
         sizes = []
         real = pq.ParquetFile.iter_batches
 
@@ -201,11 +200,11 @@ class TestBounds:
             return real(self, size, **options)
 
         monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
-        monkeypatch.setattr(_parquet_rows, "_MEMORY", 10 * 100_000)
+        monkeypatch.setattr(parquet_rows, "_MEMORY", 10 * 100_000)
         rows(parquet(payments(99, note=pa.array(["x" * 100_000] * 99))))
         rows(parquet(payments(99)))
 
-        assert [9, _parquet_rows.BATCH] == sizes
+        assert [9, parquet_rows.BATCH] == sizes
 
 
 class TestThrift:

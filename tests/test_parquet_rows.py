@@ -21,9 +21,9 @@ from click.testing import CliRunner
 from pyarrow.parquet import encryption
 
 from carevalidate_async import cli
-from carevalidate_async._fields import content_key
-from carevalidate_async._rejects import Rejects
-from carevalidate_async._rows import FileError, FileFormat
+from carevalidate_async._files.fields import content_key
+from carevalidate_async._files.rejects import Rejects
+from carevalidate_async._files.rows import FileError, FileFormat
 from cli_support import run_with, running_sandbox
 from input_files import (
     CELLS,
@@ -484,7 +484,7 @@ class TestExtra:
         """
         It is large, and not needed for CSV.
         """
-        monkeypatch.delitem(sys.modules, "carevalidate_async._parquet_rows", raising=False)
+        monkeypatch.delitem(sys.modules, "carevalidate_async._files.parquet_rows", raising=False)
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         with pytest.raises(FileError) as refused:
             reader(WHOLE)
@@ -498,8 +498,8 @@ class TestExtra:
         """
         Only pyarrow's absence leads to the hint.
         """
-        monkeypatch.setitem(sys.modules, "carevalidate_async._parquet_rows", None)
-        with pytest.raises(ModuleNotFoundError, match="_parquet_rows"):
+        monkeypatch.setitem(sys.modules, "carevalidate_async._files.parquet_rows", None)
+        with pytest.raises(ModuleNotFoundError, match="parquet_rows"):
             reader(WHOLE)
 
     def test_it_is_loaded_when_it_is_needed(self, tmp_path: pathlib.Path) -> None:
@@ -508,7 +508,7 @@ class TestExtra:
         """
         (tmp_path / "p").write_text(f"{HEADER}\n{GOOD}\n", encoding="utf-8")
         code = (
-            "import sys\nfrom carevalidate_async._rows import RowReader\n"
+            "import sys\nfrom carevalidate_async._files.rows import RowReader\n"
             "with open(sys.argv[1], 'rb') as file: print(len(list(RowReader(file))))\n"
             "print('pyarrow' in sys.modules)\n"
         )
@@ -528,7 +528,7 @@ class TestExtra:
 
 LEAVING = """
 import atexit, sys, threading
-from carevalidate_async._rows import RowReader
+from carevalidate_async._files.rows import RowReader
 
 class Slow:
     '''Reads on when Python is about to end.'''

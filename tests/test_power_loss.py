@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from carevalidate_async import _journal_file
-from carevalidate_async._journal_file import close, open_to_write
-from carevalidate_async.journal import Candidate, Duplicates, Journal, Settlement, State
+from carevalidate_async.journal import Candidate, Duplicates, Journal, Settlement, State, _file
+from carevalidate_async.journal._file import close, open_to_write
 from cli_support import unread
 
 if TYPE_CHECKING:
@@ -120,6 +119,7 @@ def crashes(chance: random.Random, before: Files, after: Files) -> Iterator[File
     yield after
 
 
+@pytest.mark.deep
 class TestPowerLoss:
     @pytest.mark.parametrize("seed", range(4))
     async def test_what_was_told_is_there_whatever_the_disk_had_not_written_yet(
@@ -129,7 +129,7 @@ class TestPowerLoss:
         Sectors that were not synced are lost in any combination, in the log and in the file; a step
         that was told is whole in what is left, and one that was not is whole or absent.
         """
-        monkeypatch.setattr(_journal_file, "_LOG_PAGES", 12)  # so that it starts anew now and then
+        monkeypatch.setattr(_file, "_LOG_PAGES", 12)  # so that it starts anew now and then
         chance = random.Random(seed)
         path, copy = tmp_path / "journal", tmp_path / "copy"
         async with Journal(str(path), target="t") as journal:
@@ -195,7 +195,7 @@ class TestKill:
 
 async def write(path: str) -> None:
     """Let a run go on and on, and tell a byte for each step once it is done."""
-    _journal_file._LOG_PAGES = 12
+    _file._LOG_PAGES = 12
     async with Journal(path, target="t") as journal:
         for step in itertools.count():
             await act(journal, step)

@@ -14,8 +14,8 @@ import attrs
 import pytest
 
 from canaries import HELD, Seen, confirm
-from carevalidate_async import CareValidate, CareValidateError, __version__, report
-from carevalidate_async._groups import own_words
+from carevalidate_async import CareValidate, CareValidateError, __version__
+from carevalidate_async._run.groups import own_words
 from carevalidate_async.report import Facts, begin_report
 from raw_server import RawServer, answers
 from report_runs import HOSTILE, RUNS, MadeUp, eventful, hostile, ordinary, refused
@@ -537,7 +537,7 @@ class TestWriting:
         def broken(*_: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(report, "figures", broken)
+        monkeypatch.setattr("carevalidate_async.report._report.figures", broken)
 
         assert f"the report {path} could not be made (ZeroDivisionError)" == ordinary().write(path)
 

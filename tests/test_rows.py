@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carevalidate_async import _lines
-from carevalidate_async._fields import (
+from carevalidate_async._files import lines
+from carevalidate_async._files.fields import (
     ERROR_COLUMNS,
     UNDECIDED,
     Problem,
@@ -19,8 +19,8 @@ from carevalidate_async._fields import (
     read_amount,
     read_day,
 )
-from carevalidate_async._rejects import Rejects
-from carevalidate_async._rows import FileError, FileFormat
+from carevalidate_async._files.rejects import Rejects
+from carevalidate_async._files.rows import FileError, FileFormat
 from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.models import PaymentConfirmation, PaymentStatus
 from input_files import GOOD, HEADER, PAYMENT, reader, rows
@@ -284,7 +284,7 @@ class TestCsv:
         """
         The bound holds for a record of many lines as well.
         """
-        monkeypatch.setattr(_lines, "MAX_RECORD", 200)
+        monkeypatch.setattr(lines, "MAX_RECORD", 200)
 
         found = rows(f'{HEADER}\n{GOOD}\n"' + "x\n" * 150)
 
@@ -341,7 +341,7 @@ class TestCsv:
         """
         A quote that is not closed in the header is found without reading the whole file.
         """
-        monkeypatch.setattr(_lines, "MAX_RECORD", 200)
+        monkeypatch.setattr(lines, "MAX_RECORD", 200)
 
         with pytest.raises(FileError, match="column names"):
             reader('"case_id' + "\nx" * 300)
@@ -418,7 +418,7 @@ class TestJsonLines:
         """
         A line that is too long is refused without holding it, and the next one is read.
         """
-        monkeypatch.setattr(_lines, "MAX_RECORD", 300)
+        monkeypatch.setattr(lines, "MAX_RECORD", 300)
         read = reader(line() + "{" + "x" * 2000 + "\n" + line())
 
         found = list(read)
@@ -434,7 +434,7 @@ class TestJsonLines:
         """
         A line that is too long by its very end is refused alone: the next one is read.
         """
-        monkeypatch.setattr(_lines, "MAX_RECORD", 300)
+        monkeypatch.setattr(lines, "MAX_RECORD", 300)
         found = rows(line() + "{" + "x" * 298 + "\n" + line(caseId="next") + line())
 
         assert [1, 2, 3, 4] == [row.line for row in found]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from carevalidate_async._ahead import BATCH
-from carevalidate_async._counts import Counts, Summary
-from carevalidate_async._rejects import Rejects
-from carevalidate_async._rows import RowReader
-from carevalidate_async._run import Bounds, FileRun
+from carevalidate_async._files.rejects import Rejects
+from carevalidate_async._files.rows import RowReader
+from carevalidate_async._run.ahead import BATCH
+from carevalidate_async._run.counts import Counts, Summary
+from carevalidate_async._run.file_run import Bounds, FileRun
 from carevalidate_async.errors import (
     AnswerLostError,
     APIConnectionError,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Iterator
 
-    from carevalidate_async._sight import Sight
+    from carevalidate_async._run.sight import Sight
     from carevalidate_async.bulk import Pace
 
 HEADER = "case_id,amount,payment_date,valid_until,status,idempotency_key\n"

@@ -57,9 +57,9 @@ from carevalidate_async import (
     InvalidRequestError,
     PaymentConfirmation,
     RetryPolicy,
-    _run,
     cli,
 )
+from carevalidate_async._run import file_run
 from carevalidate_async.bulk import confirm_payments
 from carevalidate_async.planocore import Planocore
 from carevalidate_async.sandbox import Fault, Sandbox
@@ -140,6 +140,7 @@ FAULTS: dict[str, Callable[[str], Step]] = {
 }
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("how", ASKS)
 class TestErrors:
     @pytest.mark.parametrize("fault", FAULTS)
@@ -397,6 +398,7 @@ def confirm(seen: Seen, *arguments: str) -> dict[str, Any]:
 each_format = pytest.mark.parametrize("name", ["payments.csv", "payments.jsonl"])
 
 
+@pytest.mark.deep
 @each_format
 class TestRuns:
     """A run over a file keeps what it reads, in its journal too."""
@@ -405,7 +407,7 @@ class TestRuns:
         self, seen: Seen, served: Sandbox, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Output, logs and journal tell of nobody, and the rejects file of all who are in it."""
-        monkeypatch.setattr(_run, "confirm_payments", partial(confirm_payments, pause=0))
+        monkeypatch.setattr(file_run, "confirm_payments", partial(confirm_payments, pause=0))
         said = f"{KEY} {EMAIL} {PHONE} {DIGITS} {DESCRIPTION}"
         no = json.dumps({"success": False, "message": said, "code": said})
         lost = [Fault.ERROR_AFTER(body=no.replace(said, KEY))] * 2

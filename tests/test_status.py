@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carevalidate_async._advice import Advice, Step
-from carevalidate_async._journal_file import open_to_read
-from carevalidate_async._status import Status, read_status
+from carevalidate_async._commands.advice import Advice, Step
 from carevalidate_async._version import __version__
 from carevalidate_async.journal import (
     Candidate,
@@ -30,6 +28,8 @@ from carevalidate_async.journal import (
     Settlement,
     State,
 )
+from carevalidate_async.journal._file import open_to_read
+from carevalidate_async.journal._status import Status, read_status
 from journal_support import (
     DAY,
     HOUR,
@@ -396,7 +396,7 @@ class TestCommand:
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is a day and an hour after the journals were left."""
         now = SimpleNamespace(time=lambda: NOW + DAY + HOUR + 0.9)
-        monkeypatch.setattr("carevalidate_async._status_command.time", now)
+        monkeypatch.setattr("carevalidate_async._commands.status.time", now)
 
     def test_it_tells_people_all_there_is(self, folder: pathlib.Path) -> None:
         """
@@ -613,7 +613,7 @@ class TestUntouched:
         def late(path: str) -> bool:
             return exists(path) and not path.endswith("-wal")
 
-        monkeypatch.setattr("carevalidate_async._journal_file.os.path.exists", late)
+        monkeypatch.setattr("carevalidate_async.journal._file.os.path.exists", late)
         command("status", "journal")
 
         assert before == snapshot()

@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carevalidate_async import cli
-from carevalidate_async._rejects import Rejects
-from carevalidate_async._rows import FileError, FileFormat, RowReader
+from carevalidate_async._files.rejects import Rejects
+from carevalidate_async._files.rows import FileError, FileFormat, RowReader
 from cli_support import good, run_with, running_sandbox, wait_for
 from input_files import (
     CELLS,
@@ -305,6 +305,7 @@ except FileError as error: print(error)
 """
 
 
+@pytest.mark.deep
 class TestBombs:
     @PACKINGS
     @pytest.mark.parametrize(
@@ -361,6 +362,7 @@ def document(output: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.deep
 class TestCommand:
     @PACKINGS
     @pytest.mark.parametrize("damage", ["cut", "changed"])

@@ -1,0 +1,22 @@
+"""
+The commands, which `carevalidate_async.cli` puts together.
+
+A file imports only from those above it.
+
+| file | purpose |
+|---|---|
+| `output.py` | what is printed, and what becomes of a pipe that breaks |
+| `command.py` | what all commands share: options, clients, signals, how a command ends |
+| `key_age.py` | the option that says how old a key may be |
+| `plain.py` | a single call in plain values |
+| `single.py` | the commands of a single call |
+| `progress.py` | how a run shows itself while it goes on |
+| `voice.py` | what `confirm` says to people |
+| `machine.py` | what `confirm` says to machines |
+| `confirm_journal.py` | the journal of `confirm` |
+| `confirm.py` | `confirm` |
+| `advice.py` | what to do next about a journal |
+| `status.py` | `status` |
+| `export.py` | `export` |
+| `settle.py` | `settle` |
+"""

@@ -1,0 +1,232 @@
+"""
+What all commands share: options, clients made from them, signals, and how a command ends.
+
+What people read goes to standard error, results go to standard output; credentials come from the
+environment alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import stat
+import sys
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+
+import click
+
+from carevalidate_async._commands.output import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from io import BufferedReader
+
+    from carevalidate_async import CareValidate, ClientOptions
+    from carevalidate_async.hooks import Hook
+    from carevalidate_async.planocore import Planocore
+    from carevalidate_async.sandbox import Sandbox
+
+Options: TypeAlias = dict[str, Any]
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+INTERRUPTED = 130
+"""Exit status of a command that was stopped."""
+
+
+class StopError(Exception):
+    """The command cannot go on; the message says why, and nothing was sent."""
+
+
+def takes(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return a decorator that adds *options*, which its help then lists in this order."""
+
+    def add(run: Command) -> Command:
+        for option in reversed(options):
+            run = option(run)
+        return run
+
+    return add
+
+
+HOST = (
+    click.option("--sandbox", is_flag=True, help="Use a sandbox that lives as long as this run."),
+    click.option("--base-url", metavar="URL", help="Another origin, such as a sandbox's."),
+)
+ENVIRONMENT = click.option(
+    "--environment",
+    type=click.Choice(["production", "staging"]),
+    help="Default: CAREVALIDATE_BASE_URL, CAREVALIDATE_ENVIRONMENT, production.",
+)
+ATTEMPT_TIMEOUT = click.option(
+    "--attempt-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="For one attempt. Default: 30.",
+)
+PATIENCE = (
+    ATTEMPT_TIMEOUT,
+    click.option(
+        "--deadline",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="For one call, its attempts and waits included. Default: 120.",
+    ),
+    click.option("--max-attempts", type=click.IntRange(1), help="Of one call. Default: 4."),
+)
+JSON = click.option(
+    "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."
+)
+
+
+def command(run: Callable[..., int]) -> Callable[..., None]:
+    """Make the function's number the exit status, and its foreseen troubles one line and 2."""
+
+    @functools.wraps(run)
+    def ended(**options: Any) -> None:  # noqa: ANN401 - click's options
+        from carevalidate_async.errors import ConfigurationError
+
+        if 1 < sum(bool(options.get(name)) for name in ("sandbox", "environment", "base_url")):
+            raise click.UsageError("give one of --sandbox, --environment and --base-url")
+        try:
+            status = run(**options)
+        except (StopError, ConfigurationError) as error:
+            say(f"Error: {error}", sys.stderr)
+            status = 2
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        click.get_current_context().exit(status)
+
+    return ended
+
+
+@contextlib.contextmanager
+def open_input(file: str) -> Iterator[BufferedReader]:
+    """Open *file*, - for standard input, to read bytes."""
+    name = "standard input" if file == "-" else file
+    try:
+        handle = 0 if file == "-" else os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        regular = stat.S_ISREG(os.fstat(handle).st_mode)
+        # Not sys.stdin, which Python closes at its end.
+        stream = open(handle, "rb", closefd=regular and handle != 0)  # noqa: SIM115 - see below
+    except OSError as error:
+        raise StopError(f"{name}: {error.strerror}") from None
+    # A pipe stays open until the command ends: to close it would wait for the thread that waits for
+    # its next byte.
+    with stream if regular else contextlib.nullcontext():
+        yield stream
+
+
+async def open_care(
+    stack: contextlib.AsyncExitStack, options: Options, *, hooks: Sequence[Hook] = ()
+) -> CareValidate:
+    """Return the client that the options ask for; *stack* closes it, and a sandbox of its own."""
+    from carevalidate_async import CareValidate
+
+    key, url = None, options["base_url"]
+    if options["sandbox"]:
+        key, url = "sandbox", (await _sandbox(stack)).url
+    patience = _patience(options)
+    patience["hooks"] = hooks
+    client = CareValidate(key, environment=options.get("environment"), base_url=url, **patience)
+    return await stack.enter_async_context(client)
+
+
+async def open_planocore(stack: contextlib.AsyncExitStack, options: Options) -> Planocore:
+    """Return planocore's client, as `open_care` does."""
+    from carevalidate_async.planocore import Planocore
+
+    token, url = None, options["base_url"]
+    if options["sandbox"]:
+        token, url = "sandbox", (await _sandbox(stack)).url
+    client = Planocore(
+        token, application=options["application"], base_url=url, **_patience(options)
+    )
+    return await stack.enter_async_context(client)
+
+
+async def _sandbox(stack: contextlib.AsyncExitStack) -> Sandbox:
+    from carevalidate_async.sandbox import Sandbox
+
+    sandbox = Sandbox(api_key="sandbox", token="sandbox", keep_requests=1)  # noqa: S106 - of a sandbox
+    return await stack.enter_async_context(sandbox)
+
+
+def _patience(options: Options) -> ClientOptions:
+    from carevalidate_async import RetryPolicy
+
+    patience: ClientOptions = {"max_connections": max(100, options.get("concurrency", 1))}
+    if options["attempt_timeout"] is not None:
+        patience["attempt_timeout"] = options["attempt_timeout"]
+    if options.get("deadline") is not None:
+        patience["deadline"] = options["deadline"]
+    if options.get("max_attempts") is not None:
+        patience["retry"] = RetryPolicy(max_attempts=options["max_attempts"])
+    return patience
+
+
+@contextlib.contextmanager
+def signals(stop: Callable[[], None], note: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Call *stop* on the event loop for each signal that asks to end; *note* tells about it."""
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        if note is not None:
+            note("Stopping: payments in flight are finished first; once more to stop at once")
+        stop()
+
+    with _handled(lambda: loop.call_soon_threadsafe(ask)):
+        yield
+
+
+class Interruption:
+    """
+    Cancels a task for each signal that asks to end; a context that outlives the event loop.
+
+    Once the task is over such signals do nothing, so that its last words can be said.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._cancel: Callable[[], object] | None = None
+
+    def __enter__(self) -> Self:
+        self._signals = _handled(self._ask)
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._signals.__exit__(None, None, None)
+
+    def attach(self) -> None:
+        """Cancel the current task, at once where a signal came before."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker: a coroutine runs in one
+        self._cancel = functools.partial(loop.call_soon_threadsafe, task.cancel)
+        if self._asked:
+            task.cancel()
+
+    def _ask(self) -> None:
+        self._asked = True
+        if self._cancel is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._cancel()
+
+
+@contextlib.contextmanager
+def _handled(ask: Callable[[], object]) -> Iterator[None]:
+    def handle(_number: int, _frame: object) -> None:
+        ask()
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # Who ignores a hangup (nohup) goes on.
+    ignored = {n for n in numbers if signal.getsignal(n) is signal.SIG_IGN and n != signal.SIGINT}
+    before = {n: signal.signal(n, handle) for n in numbers if n not in ignored}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

@@ -1,0 +1,323 @@
+"""The command ``confirm``: a file of payments, each put on record exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import re
+import stat
+import sys
+import tempfile
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from carevalidate_async._commands.command import (
+    ATTEMPT_TIMEOUT,
+    ENVIRONMENT,
+    HOST,
+    JSON,
+    Options,
+    StopError,
+    command,
+    open_care,
+    open_input,
+    signals,
+    takes,
+)
+from carevalidate_async._commands.confirm_journal import (
+    ROTATED_KEY,
+    end_run,
+    note_beginning,
+    note_old_keys,
+    open_journal,
+)
+from carevalidate_async._commands.key_age import KEY_AGE
+from carevalidate_async._commands.output import print_json, say
+from carevalidate_async._commands.voice import Voice, show_summary, summary_document
+
+if TYPE_CHECKING:
+    from carevalidate_async._files.rejects import Rejects
+    from carevalidate_async._files.rows import RowReader
+    from carevalidate_async.report import Facts
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@takes(*HOST, ENVIRONMENT)
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False),
+    help="What was sent, and what came of it. Default: beside FILE; with --sandbox, in a new "
+    "temporary folder.",
+)
+@KEY_AGE
+@ROTATED_KEY
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=64,
+    show_default=True,
+    help="Payments in flight at once, at most.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Requests begun per second, at most. Default: as many as the vendor takes.",
+)
+@click.option(
+    "--adaptive/--fixed",
+    default=True,
+    help="Go below --concurrency and --rate where the vendor refuses (429, 503) or slows down, "
+    "which is the default; or hold on to both.",
+)
+@click.option(
+    "--max-attempts",
+    "asks",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="For one payment in this run, while its outcome is unknown or the cause may pass.",
+)
+@click.option(
+    "--max-outage",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    default=300.0,
+    show_default=True,
+    help="How long to wait for a vendor that is down before the run ends.",
+)
+@click.option(
+    "--duplicates",
+    type=click.Choice(["refuse", "once", "each"]),
+    default="refuse",
+    show_default=True,
+    help="Rows that are equal in every field: refuse the later ones (exit status 1), send them "
+    "once, or send each under a key of its own. Equal rows under one idempotency_key are sent once "
+    "in any case.",
+)
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False),
+    help="Write rows to be corrected here; an existing file is replaced.",
+)
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False),
+    help="Write a page about the run here, as HTML; an existing file is replaced.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl"]),
+    help="Of text. Default: told by its first character.",
+)
+@click.option("--dry-run", is_flag=True, help="Read and check everything, and send nothing.")
+@takes(ATTEMPT_TIMEOUT, JSON)
+@command
+def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
+    """
+    Confirm the payments in FILE: CSV, JSON Lines or Parquet, - for standard input.
+
+    Text may be compressed with gzip or zstd; what FILE is its first bytes tell, not its name.
+
+    Columns: case_id, amount, payment_date, valid_until, status, and optionally email, phone_number,
+    decision_id, description, idempotency_key; also in camelCase. The same command again resumes:
+    what is on record is not sent again, all else is asked for again under its own key.
+
+    Exit status: 0 every row is on record, or with --dry-run could be sent; 1 some row is not; 2 the
+    command, its configuration or the file is wrong and nothing was sent, or the API key was refused
+    and nothing was recorded; 130 interrupted, the journal is intact.
+    """
+    from carevalidate_async._files.rows import FileError, FileFormat, RowReader
+    from carevalidate_async._files.unpack import check_whole
+
+    for name in ("rate", "max_outage"):
+        if options[name] is not None and math.isnan(options[name]):
+            raise click.UsageError(f"--{name.replace('_', '-')} must be a number")
+    form = options["form"]
+    name = "standard input" if file == "-" else file
+    with open_input(file) as stream:
+        status = os.fstat(stream.fileno())
+        size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        try:
+            if size is not None:
+                # A byte that was changed may be an amount, and a file's sums stand at its end.
+                check_whole(stream)
+            reader = RowReader(stream, FileFormat(form) if form else None)
+        except FileError as error:
+            raise StopError(f"{name}: {error}") from None
+        except OSError as error:
+            raise StopError(f"{name}: {error.strerror}") from None
+        return asyncio.run(_confirm(file, size, reader, options))
+
+
+async def _confirm(file: str, size: int | None, reader: RowReader, options: Options) -> int:
+    from carevalidate_async._commands.machine import Machine
+    from carevalidate_async._commands.progress import show
+    from carevalidate_async._run.counts import Tally
+    from carevalidate_async._run.course import Course
+    from carevalidate_async._run.file_run import Bounds, FileRun
+    from carevalidate_async.journal import Duplicates
+    from carevalidate_async.report import Facts, write_report
+
+    dry_run = options["dry_run"]
+    async with contextlib.AsyncExitStack() as stack:
+        # In this order: what can be wrong is found before anything is made or sent.
+        target = _target(options)
+        path = _journal_path(file, target, options)
+        rejects_path = None if dry_run else options["rejects"]
+        check_paths(
+            FILE=0 if file == "-" else file,
+            journal=path,
+            rejects=rejects_path,
+            report=options["report"],
+        )
+        tally, course = Tally(), Course()
+        client = None if dry_run else await open_care(stack, options, hooks=[tally, course])
+        journal = await open_journal(stack, path, target, file, options)
+        rejects = _rejects(stack, rejects_path, reader)
+        facts = Facts(
+            file=file,
+            target=target,
+            journal=None if dry_run else path,
+            rejects=rejects_path,
+            began=datetime.now(UTC),
+            concurrency=options["concurrency"],
+            rate=options["rate"],
+        )
+        _begin_report(options["report"], facts)
+        display = show(sys.stderr)
+        voice = Voice(display, results=sys.stdout)
+        watcher = Machine(voice) if options["as_json"] else voice
+        run = FileRun(
+            reader,
+            client=client,
+            journal=journal,
+            watcher=watcher,
+            size=size,
+            endless=size is None,
+            rejects=rejects,
+            duplicates=Duplicates(options["duplicates"]),
+            bounds=Bounds(
+                concurrency=options["concurrency"],
+                rate=options["rate"],
+                adaptive=options["adaptive"],
+                asks=options["asks"],
+                max_outage=options["max_outage"],
+            ),
+            tally=tally,
+            course=course,
+        )
+        with signals(run.stop, watcher.note), display:
+            note_beginning(journal, file, watcher.note)
+            if reader.header:
+                voice.ignored(reader)
+            summary = await (run.rehearse() if dry_run else run.run())
+            if not reader.header:
+                voice.ignored(reader)
+            voice.end()
+            note_old_keys(journal, watcher.note)
+        trouble = None if rejects is None else _close(rejects)
+        if trouble is not None:
+            summary = attrs.evolve(summary, stopped_by=summary.stopped_by or trouble)
+        if not dry_run:
+            await end_run(journal, summary)
+    unwritten = options["report"] and write_report(
+        options["report"], summary=summary, course=course, facts=facts
+    )
+    show_summary(
+        summary,
+        sys.stderr if options["as_json"] else sys.stdout,
+        journal=facts.journal,
+        rejects=rejects_path,
+        report=None if unwritten else options["report"],
+    )
+    if unwritten:
+        say(f"Error: {unwritten}", sys.stderr)
+    if options["as_json"]:
+        print_json(summary_document(summary, facts.journal))
+    return summary.exit_status
+
+
+def _target(options: Options) -> str:
+    """Return what the journal is bound to: the origin, or the word sandbox."""
+    from carevalidate_async._config import checked_origin
+    from carevalidate_async.carevalidate import origin_of
+
+    if options["sandbox"]:
+        return "sandbox"
+    origin = origin_of(options["environment"], options["base_url"])
+    return checked_origin(origin, allow_insecure=False)
+
+
+def _journal_path(file: str, target: str, options: Options) -> str:
+    from carevalidate_async.carevalidate import ORIGINS
+
+    if options["journal"]:
+        return str(options["journal"])
+    name = next((name for name, origin in ORIGINS.items() if origin == target), None)
+    label = name or re.sub(r"[^A-Za-z0-9.]+", "-", target.partition("://")[2] or target)
+    path = f"{'stdin' if file == '-' else file}.{label}.journal"
+    if not options["sandbox"]:
+        return path
+    if options["dry_run"]:
+        return ""  # a rehearsal starts clean each time; its sandbox forgets everything too
+    return os.path.join(tempfile.mkdtemp(prefix="carevalidate-"), os.path.basename(path))
+
+
+def check_paths(**paths: str | int | None) -> None:
+    """Refuse two names (or an open file's number) for one file: it would be overwritten."""
+    seen: dict[object, str] = {}
+    for name, path in paths.items():
+        if path or path == 0:
+            first = seen.setdefault(_identity(path), name)
+            if first != name:
+                raise StopError(f"{name} and {first} are the same file: {path}")
+
+
+def _identity(path: str | int) -> object:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path if isinstance(path, int) else os.path.realpath(path)
+    # What is no regular file is not overwritten.
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else object()
+
+
+def _begin_report(path: str | None, facts: Facts) -> None:
+    from carevalidate_async.report import begin_report
+
+    if path is not None:
+        try:
+            begin_report(path, facts)
+        except OSError as error:
+            raise StopError(f"{path}: {error.strerror}") from None
+
+
+def _rejects(
+    stack: contextlib.AsyncExitStack, path: str | None, reader: RowReader
+) -> Rejects | None:
+    from carevalidate_async._files.rejects import Rejects
+
+    if path is None:
+        return None
+    try:
+        rejects = Rejects(path, reader)
+    except OSError as error:
+        raise StopError(f"{path}: {error.strerror}") from None
+    stack.callback(_close, rejects)
+    return rejects
+
+
+def _close(rejects: Rejects) -> str | None:
+    """Close the rejects file; return why it is not whole, None where it is."""
+    try:
+        rejects.close()
+    except OSError as error:
+        return f"the rejects file is not whole: {error}"
+    return None

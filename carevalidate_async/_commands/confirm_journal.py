@@ -1,0 +1,92 @@
+"""The journal of the command ``confirm``: opened, what there is to say about it, and its end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from carevalidate_async._commands.command import Options, StopError
+from carevalidate_async._commands.output import say
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable
+
+    from carevalidate_async._run.counts import Summary
+    from carevalidate_async._secret import Secret
+    from carevalidate_async.journal import Journal
+
+ROTATED_KEY = click.option(
+    "--rotated-key",
+    is_flag=True,
+    help="The API key is a new one of the organization that the journal was begun for.",
+)
+
+
+async def open_journal(
+    stack: contextlib.AsyncExitStack, path: str, target: str, file: str, options: Options
+) -> Journal:
+    """Return the journal at *path*, which *stack* closes, for a run of *file*."""
+    from carevalidate_async.journal import Journal, JournalError
+
+    journal = Journal(
+        path,
+        target=target,
+        rehearse=options["dry_run"],
+        file=_named(file),
+        secret=None if options["sandbox"] else _secret(),
+        rotated=options["rotated_key"],
+        max_key_age=options["max_key_age"],
+    )
+    try:
+        return await stack.enter_async_context(journal)
+    except JournalError as error:
+        raise StopError(str(error)) from None
+
+
+def note_beginning(journal: Journal, file: str, note: Callable[[str], None]) -> None:
+    """Say what file the journal was begun with, where that is another one."""
+    if journal.begun_with != _named(file):
+        begun_with = journal.begun_with or "standard input"
+        note(f"The journal was begun with {click.format_filename(begun_with)}")
+
+
+def note_old_keys(journal: Journal, note: Callable[[str], None]) -> None:
+    """Say what to do about rows that were not asked for again."""
+    if journal.too_old:
+        note(
+            f"Not asked for again: {journal.too_old:,} of the unknown rows, since the vendor may "
+            "have forgotten their keys (--max-key-age). Look them up there; what to do then says: "
+            + shlex.join(["carevalidate", "status", click.format_filename(journal.path)])
+        )
+
+
+async def end_run(journal: Journal, summary: Summary) -> None:
+    """Put down how the run ended; where that cannot be, it is said and changes nothing."""
+    from carevalidate_async.journal import Duplicates, Ending, JournalError
+
+    ending = Ending.STOPPED_EARLY if summary.stopped_by else Ending.COMPLETE
+    ending = Ending.INTERRUPTED if summary.interrupted else ending
+    counts = attrs.asdict(summary.counts)
+    counts["to_decide"] = 0 if summary.duplicates is Duplicates.ONCE else counts["duplicates"]
+    try:
+        await journal.end(ending, counts, summary.stopped_by)
+    except JournalError as error:
+        say(f"How the run ended is not in its journal: {error}", sys.stderr)
+
+
+def _named(file: str) -> str | None:
+    return None if file == "-" else os.path.abspath(file)
+
+
+def _secret() -> Secret | None:
+    """Return the credential, None where there is none: only a rehearsal goes on without."""
+    from carevalidate_async._secret import Secret
+
+    variable = "CAREVALIDATE_API_KEY"
+    return Secret(os.environ[variable]) if os.environ.get(variable) else None

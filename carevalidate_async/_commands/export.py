@@ -1,0 +1,170 @@
+"""The command ``export``: rows of a journal's file, by what became of them, as a file to be run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from carevalidate_async._commands.command import StopError, command, open_input
+from carevalidate_async._commands.confirm import check_paths
+from carevalidate_async._commands.output import mute, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from carevalidate_async._run.export import Export
+    from carevalidate_async.journal._runs import PastRun
+
+_BATCH = 1024  # rows that are looked up together
+_STATES = ("confirmed", "already_recorded", "rejected", "unknown", "not_sent", "invalid")
+
+
+def _read_states(
+    _context: click.Context, _parameter: click.Parameter, given: Sequence[str]
+) -> frozenset[str]:
+    names = frozenset(name.strip() for text in given for name in text.split(","))
+    strange = sorted(names.difference(_STATES))
+    if strange:
+        known = ", ".join(_STATES)
+        raise click.BadParameter(f"{strange[0]!r} is not one of {known}")
+    return names
+
+
+@click.command()
+@click.argument("journal", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    required=True,
+    callback=_read_states,
+    metavar="STATE",
+    help=f"Of the rows: {', '.join(_STATES)}. Several with commas, or by giving it again; unknown "
+    "has what a killed run had planned, invalid what cannot be sent, with the reason.",
+)
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="Where the rows are, - for standard input. Default: the file that the journal names.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    default="-",
+    help="An existing file is replaced. Default: standard output.",
+)
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "jsonl"]), help="Of text, as for confirm."
+)
+@command
+def export(
+    journal: str, states: frozenset[str], file: str | None, output: str, form: str | None
+) -> int:
+    """
+    Write the rows that JOURNAL has in some state, in the format of a rejects file.
+
+    A journal holds keys and digests only; the rows come from their file. What may be on record has
+    the key that it was sent under, so that to run what is written with the same JOURNAL settles it
+    and records nothing twice. Another journal does not know how old the keys are.
+
+    Exit status: 0 all such rows are written; 1 the file no longer has some of them, whose keys are
+    named; 2 nothing can be written.
+    """
+    from carevalidate_async._run.export import Export
+    from carevalidate_async.journal._file import JournalError, open_to_read
+    from carevalidate_async.journal._records import State
+    from carevalidate_async.journal._runs import past_runs
+
+    wanted = [State(name) for name in states if name != "invalid"]
+    if State.UNKNOWN in wanted:
+        wanted.append(State.PLANNED)
+    try:
+        with open_to_read(journal) as db:
+            runs = past_runs(db)
+            found = Export(db, runs, wanted, invalid="invalid" in states)
+            source = file or _only_file(found.runs(), runs)
+            check_paths(
+                FILE=0 if source == "-" else source,
+                journal=journal,
+                log=f"{journal}-wal",  # what a killed run left is in there
+                output=None if output == "-" else output,
+            )
+            with _output(output) as path:
+                written = _write(found, source, form, path)
+            missing = 0
+            for row in found.missing():
+                missing += 1
+                seen = f"line {row.line} of {_shown(runs[row.run - 1].file)}"
+                say(f"not in {_shown(source)}: key {row.key}, last seen in {seen}", sys.stderr)
+    except JournalError as error:
+        raise StopError(str(error)) from None
+    say(f"{written:,} written, of {_shown(source)}; {missing:,} not found there", sys.stderr)
+    if found.unplanned:
+        say(f"{found.unplanned:,} rows of it are in no run of this journal yet", sys.stderr)
+    return 1 if missing else 0
+
+
+def _only_file(seen: Sequence[int], runs: Sequence[PastRun]) -> str:
+    """Return the file that the wanted rows come from, all of which these runs saw last."""
+    files = {run.file for run in runs if run.number in seen} or {run.file for run in runs[-1:]}
+    named = sorted(map(_shown, files))
+    if len(files) != 1:
+        told = ", ".join(named)
+        raise StopError(f"such rows come from several files; say with --file from which: {told}")
+    (file,) = files
+    if file is None:
+        raise StopError("the rows came from standard input; say with --file where they are now")
+    return file
+
+
+def _write(found: Export, source: str, form: str | None, path: str) -> int:
+    """Write the wanted rows of *source*; return how many."""
+    from carevalidate_async._files.rejects import Rejects
+    from carevalidate_async._files.rows import FileError, FileFormat, RowReader
+
+    written = 0
+    with open_input(source) as stream:
+        try:
+            reader = RowReader(stream, FileFormat(form) if form else None)
+            rows = iter(reader)
+            with contextlib.closing(Rejects(path, reader)) as output:
+                while batch := list(islice(rows, _BATCH)):
+                    for row in found.take(batch):
+                        output.write(row.row, row.problems, row.key)
+                        written += 1
+        except FileError as error:
+            raise StopError(f"{_shown(source)}: {error}") from None
+        except OSError as error:
+            whole = "; what was written is not whole" if written else ""
+            name = error.filename or _shown(source)
+            raise StopError(f"{name}: {error.strerror}{whole}") from None
+    return written
+
+
+@contextlib.contextmanager
+def _output(path: str) -> Iterator[str]:
+    """Give the name of a file that becomes *path*, - for standard output."""
+    if path != "-":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="carevalidate-") as folder:
+        name = os.path.join(folder, "export")
+        yield name
+        with open(name, "rb") as file:
+            try:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+            except OSError as error:
+                mute(sys.stdout)
+                raise StopError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _shown(file: str | None) -> str:
+    return "standard input" if file in {None, "-"} else click.format_filename(str(file))

@@ -1,0 +1,271 @@
+"""The commands that make one call each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from carevalidate_async._commands.command import (
+    ENVIRONMENT,
+    HOST,
+    INTERRUPTED,
+    JSON,
+    PATIENCE,
+    Interruption,
+    Options,
+    StopError,
+    command,
+    open_care,
+    open_input,
+    open_planocore,
+    takes,
+)
+from carevalidate_async._commands.output import print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from carevalidate_async._operation import Operation
+    from carevalidate_async.models import Answer
+
+_INPUT = click.option(
+    "--input",
+    "source",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="JSON object with the fields, - for standard input: what is personal or secret does not "
+    "show in the list of processes there.",
+)
+
+
+def _single(
+    operation: Operation[Any, Any],
+    options: Options,
+    *layers: Mapping[str, Any],
+    connect: Callable[[contextlib.AsyncExitStack, Options], Awaitable[Any]],
+    before: tuple[object, ...] = (),
+    **arguments: object,
+) -> int:
+    """
+    Carry out one call and show its answer, or what its error means.
+
+    Args:
+        operation: Which one.
+
+        options: Of the command.
+
+        layers: The request's fields; later ones win.
+
+        connect: Makes the client.
+
+        before: Arguments before the request.
+
+        arguments: Further ones.
+    """
+    from carevalidate_async._commands import plain
+    from carevalidate_async.errors import (
+        AnswerLostError,
+        CareValidateError,
+        ConfigurationError,
+        InvalidRequestError,
+        Outcome,
+    )
+
+    async def call(request: object, interruption: Interruption) -> Answer:
+        interruption.attach()
+        async with contextlib.AsyncExitStack() as stack:
+            client = await connect(stack, options)
+            answer: Answer = await getattr(client, operation.name)(*before, request, **arguments)
+            return answer
+
+    def fail(error: CareValidateError) -> int:
+        say(plain.explain(error, operation), sys.stderr)
+        if options["as_json"]:
+            print_json(plain.error_document(error, operation))
+        return 2 if isinstance(error, InvalidRequestError | ConfigurationError) else 1
+
+    def interrupted(outcome: Outcome, key: str | None) -> int:
+        again = outcome is Outcome.NOT_SENT or operation.idempotency.repeatable
+        lost = AnswerLostError("interrupted", outcome=outcome, retryable=again, idempotency_key=key)
+        fail(lost)
+        return INTERRUPTED
+
+    try:
+        source = options["source"]
+        document = {} if source is None else plain.read_document(_read(source))
+        request, key = plain.keyed(plain.build(operation.takes, document, *layers), operation)
+    except CareValidateError as error:
+        return fail(error)
+    except KeyboardInterrupt:
+        return interrupted(Outcome.NOT_SENT, None)
+    with Interruption() as interruption:
+        try:
+            answer = asyncio.run(call(request, interruption))
+        except CareValidateError as error:
+            return fail(error)
+        except asyncio.CancelledError:
+            return interrupted(Outcome.UNKNOWN, key)  # nobody knows better
+        return _show(answer, key, as_json=options["as_json"])
+
+
+def _show(answer: Answer, key: str | None, *, as_json: bool) -> int:
+    from carevalidate_async._commands import plain
+
+    if as_json:
+        shown = print_json(plain.answer_document(answer))
+    else:
+        shown = say(plain.answer_text(answer), sys.stdout)
+    if not shown:
+        under = "" if key is None else f", under the idempotency key {key}"
+        say(f"Error: it was carried out{under}, but its answer could not be shown", sys.stderr)
+    return 0 if shown else 1
+
+
+def _read(source: str) -> bytes:
+    name = "standard input" if source == "-" else source
+    if source == "-" and sys.stdin is None:
+        raise StopError(f"{name}: is closed")
+    try:
+        if source == "-":
+            return sys.stdin.buffer.read()
+        with open_input(source) as stream:
+            return stream.read()
+    except OSError as error:
+        raise StopError(f"{name}: {error.strerror}") from None
+
+
+@click.command()
+@click.option("--amount", help="US dollars, such as 1.15.")
+@click.option("--method", multiple=True, help="Such as card, klarna, affirm; may be repeated.")
+@click.option("--email", help="Of the payer.")
+@click.option("--phone", help="Of the payer.")
+@takes(_INPUT, *HOST, ENVIRONMENT, *PATIENCE, JSON)
+@command
+def intent(
+    amount: str | None,
+    method: tuple[str, ...],
+    email: str | None,
+    phone: str | None,
+    **options: Any,  # noqa: ANN401 - click's options
+) -> int:
+    """
+    Create a payment intent and print its secret.
+
+    The secret is a credential: hand it to the payer's browser, and keep it nowhere.
+
+    Exit status: 0 the intent is there; 1 the call failed, or its answer could not be shown; 2 the
+    command or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been
+    carried out.
+    """
+    from carevalidate_async.carevalidate import CREATE_PAYMENT_INTENT
+
+    metadata = {"email": email, "phone": phone} if email or phone else None
+    fields = {"amount": amount, "payment_method_types": method or None, "metadata": metadata}
+    return _single(CREATE_PAYMENT_INTENT, options, fields, connect=open_care)
+
+
+@click.command()
+@click.argument("case_id")
+@click.option("--amount", help="US dollars, such as 100.")
+@click.option("--description", help="For people.")
+@click.option("--product-id", help="UUID of the product.")
+@click.option("--status", help="Such as UNPAID, which the vendor takes by default.")
+@click.option("--idempotency-key", help="Under one key it is recorded once. Default: a new one.")
+@click.option(
+    "--preauthorize/--no-preauthorize",
+    default=None,
+    help="Have Stripe hold the amount, to be captured later.",
+)
+@takes(_INPUT, *HOST, ENVIRONMENT, *PATIENCE, JSON)
+@command
+def case_payment(case_id: str, **options: Any) -> int:  # noqa: ANN401 - click's options
+    """
+    Create a payment for the case with the UUID CASE_ID.
+
+    Exit status: 0 it is on record; 1 the call failed, or its answer could not be shown; 2 the
+    command or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been
+    carried out.
+    """
+    from carevalidate_async.carevalidate import CREATE_CASE_PAYMENT
+
+    names = ("amount", "description", "product_id", "status", "idempotency_key", "preauthorize")
+    fields = {name: options[name] for name in names}
+    return _single(CREATE_CASE_PAYMENT, options, fields, connect=open_care, before=(case_id,))
+
+
+@click.command()
+@click.option("--email", help="Of the user.")
+@click.option("--stripe-setup-id", help="Id of the Stripe setup intent.")
+@click.option("--nmi-payment-token", help="Payment token of NMI; better in --input.")
+@click.option("--address-line1", help="Street and number.")
+@click.option("--address-line2", help="Apartment or suite.")
+@click.option("--city", help="Of the shipping address.")
+@click.option("--state", help="Such as DC.")
+@click.option("--country", help="Such as US.")
+@click.option("--postal-code", help="Of the shipping address.")
+@takes(_INPUT, *HOST, ENVIRONMENT, *PATIENCE, JSON)
+@command
+def update_user(**options: Any) -> int:  # noqa: ANN401 - click's options
+    """
+    Set a user's saved payment method and shipping address.
+
+    What stands on the command line shows in the list of processes; --input keeps it out of there.
+
+    Exit status: 0 it is set; 1 the call failed, or its answer could not be shown; 2 the command or
+    its configuration is wrong, and nothing was sent; 130 interrupted: it may have been carried out.
+    """
+    from carevalidate_async.carevalidate import UPDATE_USER_PAYMENT
+    from carevalidate_async.models import ShippingAddress
+
+    names = ("email", "stripe_setup_id", "nmi_payment_token")
+    address = {f.name: options[f.name] for f in attrs.fields(ShippingAddress)}
+    given = {name: value for name, value in address.items() if value is not None}
+    fields = {**{name: options[name] for name in names}, "shipping_address": given or None}
+    return _single(UPDATE_USER_PAYMENT, options, fields, connect=open_care)
+
+
+@click.command()
+@click.argument("payment_method_id", type=int, metavar="ID")
+@click.option("--active/--inactive", default=None, help="Whether the card can be used.")
+@click.option("--name-on-card", help="As it is printed there.")
+@click.option("--exp-month", type=int, help="1 to 12.")
+@click.option("--exp-year", type=int, help="Four digits.")
+@click.option("--street", help="Of the billing address.")
+@click.option("--street2", help="Its second line.")
+@click.option("--city", help="Of the billing address.")
+@click.option("--province-iso", help="Such as us_co.")
+@click.option("--postal-code", help="Of the billing address.")
+@click.option("--application", help="Such as planoauth, planoorder, planox2.")
+@click.option("--view", help="Of the payment method to be returned.")
+@click.option("--application-view", help="Of the application to be returned.")
+@click.option("--session-view", help="Of the session to be returned.")
+@takes(_INPUT, *HOST, *PATIENCE, JSON)
+@command
+def update_payment_method(payment_method_id: int, **options: Any) -> int:  # noqa: ANN401 - click's
+    """
+    Change details of planocore's payment method ID.
+
+    What is not given is not sent, and so stays as it is.
+
+    Exit status: 0 it is changed; 1 the call failed, or its answer could not be shown; 2 the command
+    or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been carried
+    out.
+    """
+    from carevalidate_async.models import PaymentMethodUpdate
+    from carevalidate_async.planocore import UPDATE_PAYMENT_METHOD
+
+    fields = {f.name: options[f.name] for f in attrs.fields(PaymentMethodUpdate)}
+    views = {name: options[name] for name in ("view", "application_view", "session_view")}
+    return _single(
+        UPDATE_PAYMENT_METHOD,
+        options,
+        fields,
+        connect=open_planocore,
+        before=(payment_method_id,),
+        **views,
+    )

@@ -1,0 +1,211 @@
+"""What the fields of a row mean: plain values to a payment confirmation, or to what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from functools import partial
+
+import attrs
+
+from carevalidate_async._codec import camel
+from carevalidate_async._files.misspelled import wrong_amount, wrong_day
+from carevalidate_async._files.texts import ORDINARY, control, damage, placeholder, unseen
+from carevalidate_async.errors import InvalidRequestError
+from carevalidate_async.idempotency import derive_idempotency_key
+from carevalidate_async.models import PaymentConfirmation, PaymentStatus
+
+FIELDS = tuple(field.name for field in attrs.fields(PaymentConfirmation))
+REQUIRED = tuple(f.name for f in attrs.fields(PaymentConfirmation) if f.default is attrs.NOTHING)
+SPELLED = {spell: name for name in FIELDS for spell in (name, camel(name))}
+"""Fields by the names that a file may give them."""
+
+ERROR_COLUMNS = ("error_line", "error_field", "error_reason")
+"""What a rejects file says about a row; no field of it."""
+
+UNDECIDED = "\u2192 decide"
+"""Begins an idempotency key that a rejects file leaves to a person; no run sends it."""
+
+# Whatever an editor's encoding made of the arrow: nothing, a question mark, two other letters (with
+# which no key is usable).
+_UNDECIDED = re.compile(r"\W*decide\s*(\(was .*)?", re.DOTALL)
+
+_AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]{1,2})?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+class Number(str):
+    """The text of a JSON number, so that nothing of it is lost."""
+
+    __slots__ = ()
+
+
+@attrs.frozen
+class Problem:
+    """
+    Why a row cannot be sent.
+
+    Attributes:
+        field: Name of the field, as the model spells it; empty where it is the row as a whole.
+
+        reason: What is wrong, free of values from the file.
+    """
+
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+
+@attrs.frozen(kw_only=True)
+class FileRow:
+    """
+    One row of a file.
+
+    Attributes:
+        line: Number of its first line, the file's first line being 1; of a Parquet file, which has
+            no lines, the number of the row, the first one being 1.
+
+        payment: What it says; None where it has problems.
+
+        problems: All that is wrong with it.
+
+        original: The row as it was read, for the rejects file; it holds personal data.
+    """
+
+    line: int
+    payment: PaymentConfirmation | None = None
+    problems: tuple[Problem, ...] = ()
+    original: Sequence[str] | Mapping[str, object] | str = attrs.field(default="", repr=False)
+
+
+def content_key(payment: PaymentConfirmation) -> str:
+    """
+    Return the key that the content of *payment* always gives, whatever its own key is.
+
+    It is `derive_idempotency_key` of the operation's name and every other field, in the model's
+    order.
+    """
+    parts = [getattr(payment, name) for name in FIELDS if name != "idempotency_key"]
+    return derive_idempotency_key("confirm_payment", *parts)
+
+
+def read_amount(text: str) -> Decimal:
+    """
+    Return the US dollars that *text* says: digits, and at most two more after a point.
+
+    Raises:
+        ValueError: Anything else; its message is the reason.
+    """
+    if _AMOUNT.fullmatch(text):
+        return Decimal(text)
+    raise ValueError(wrong_amount(text))
+
+
+def read_day(text: str) -> date:
+    """
+    Return the calendar day that *text* says as YYYY-MM-DD.
+
+    Raises:
+        ValueError: Anything else; its message is the reason.
+    """
+    # Stricter than fromisoformat, which also takes 20250101 and weeks.
+    if not _DAY.fullmatch(text):
+        raise ValueError(wrong_day(text))
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("is no day of the calendar") from None
+
+
+def _read_status(text: str) -> PaymentStatus | str:
+    """Return the status that *text* is, or *text* itself for the model to refuse."""
+    meant = re.sub(r"[\s-]+", "_", text).upper()
+    if meant != text and meant in PaymentStatus.__members__:
+        raise ValueError("must be in capital letters, with _ between words")
+    return text
+
+
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "amount": read_amount,
+    "payment_date": read_day,
+    "valid_until": read_day,
+    "status": _read_status,
+}
+_USUAL: Mapping[str, re.Pattern[str]] = {
+    "amount": _AMOUNT,
+    "payment_date": _DAY,
+    "valid_until": _DAY,
+    "status": re.compile("|".join(PaymentStatus)),
+}
+"""Values that need no further look; for all other fields it is `ORDINARY`."""
+
+# What is wrong with a text before anybody reads it as a value; ids, keys and all that is no prose
+# have the second one.
+_LOOKS: Mapping[str, Callable[[str], str | None]] = {
+    "amount": partial(unseen, blanks=True),
+    "description": control,
+}
+
+
+def _read(name: str, value: object) -> object:
+    if isinstance(value, Number):
+        if name != "amount":
+            raise ValueError("must be text, not a number")
+        return read_amount(value)
+    if not isinstance(value, str):
+        reason = "must be a number or text" if name == "amount" else "must be text"
+        raise ValueError(reason)  # noqa: TRY004 - what a file holds is a value
+    if not _USUAL.get(name, ORDINARY).fullmatch(value):
+        _look_at(name, value)
+    return _READERS.get(name, str)(value)
+
+
+def _look_at(name: str, value: str) -> None:
+    """Refuse what no person means as a value of that field."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8 text; save the file as UTF-8") from None
+    wrong = placeholder(value) or _LOOKS.get(name, damage)(value)
+    if wrong is not None:
+        raise ValueError(wrong)
+
+
+def to_row(
+    line: int,
+    values: Mapping[str, object],
+    original: Sequence[str] | Mapping[str, object],
+    problems: Sequence[Problem] = (),
+) -> FileRow:
+    """Return the row that *values* make, by field; blank and None are as good as absent."""
+    found = list(problems)
+    fields: dict[str, object] = {}
+    for name in FIELDS:
+        value = values.get(name)
+        if isinstance(value, str) and type(value) is str:
+            value = value.strip()
+        if value is None or value == "":
+            if name in REQUIRED:
+                found.append(Problem(name, "is missing"))
+            continue
+        if name == "idempotency_key" and isinstance(value, str) and _UNDECIDED.fullmatch(value):
+            reason = "is undecided: give the row one of its own, or delete it if it is the same"
+            found.append(Problem(name, reason))
+            continue
+        try:
+            fields[name] = _read(name, value)
+        except ValueError as error:
+            found.append(Problem(name, str(error)))
+    payment = None
+    if not found:
+        try:
+            payment = PaymentConfirmation(**fields)  # type: ignore[arg-type]  # the model checks
+        except InvalidRequestError as error:
+            # Of two days the model says which they are; they are the row's.
+            reason = "is before payment_date" if error.field == "valid_until" else error.reason
+            found.append(Problem(error.field, reason))
+    return FileRow(line=line, payment=payment, problems=tuple(found), original=original)

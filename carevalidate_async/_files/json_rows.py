@@ -1,0 +1,149 @@
+"""The rows of a JSON Lines file, one line at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from carevalidate_async._codec import too_deep
+from carevalidate_async._files.columns import near_misses
+from carevalidate_async._files.fields import (
+    ERROR_COLUMNS,
+    SPELLED,
+    FileRow,
+    Number,
+    Problem,
+    to_row,
+)
+from carevalidate_async._files.kinds import FileError, FileFormat
+from carevalidate_async._files.lines import Lines, RecordTooLongError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SHOWN = 1000  # characters of a broken record in a rejects file
+_MOST_IGNORED = 50
+# What stands where JSON ends to be JSON, the comma before it included, and what is to be done.
+_FAULTS = tuple(
+    (re.compile(pattern), reason)
+    for pattern, reason in (
+        (r"\ufeff", "begins with a byte order mark (U+FEFF); were files put together? Delete it"),
+        (r",?\s*$", "is cut short, or followed by a comma; write one whole object a line"),
+        (r'"[^"]*$', "has a text that does not end"),
+        (r",?\s*\{", "has more than one object; write one a line"),
+        (r",?\s*[}\]]", "has a comma or a bracket too many"),
+        (r",?\s*(//|/\*|#)", "has a comment, which JSON does not have"),
+        (r",?\s*['\u2018\u2019\u201c\u201d]", 'has texts in other quotation marks than "'),
+        (r",?\s*(None|True|False|undefined)", "has a word that is not JSON; write null"),
+    )
+)
+
+
+class _Object(dict[str, object]):
+    """A JSON object that remembers which fields came twice, in either spelling."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        fields = [SPELLED[name] for name, _ in pairs if name in SPELLED]
+        self.repeated = sorted({field for field in fields if fields.count(field) > 1})
+
+
+class JsonRows:
+    """
+    The rows of a JSON Lines file.
+
+    Attributes:
+        format: JSON Lines.
+
+        header: Empty: each object names its own fields.
+
+        ignored: Names that no field has, each told once; it grows while rows are read, up to 50.
+
+    Args:
+        lines: Read up to the first line that is not blank.
+
+    Raises:
+        FileError: Its objects are written over several lines.
+    """
+
+    format = FileFormat.JSONL
+    header: tuple[str, ...] = ()
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._again = [lines.record[-1]]
+        self.ignored: list[str] = []
+        if lines.record[-1].strip() == "{":
+            raise FileError("its objects are written over several lines; write one a line")
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the file read so far."""
+        return self._lines.bytes_read
+
+    def __iter__(self) -> Iterator[FileRow]:
+        """Give a row for each line that is not blank."""
+        line = self._lines.number
+        while True:
+            try:
+                text = self._again.pop() if self._again else next(self._lines, None)
+            except RecordTooLongError as error:
+                self._lines.skip_line()
+                beginning = "".join(self._lines.record)[:_SHOWN].rstrip()
+                yield FileRow(line=line, problems=(Problem("", f"is {error}"),), original=beginning)
+            else:
+                if text is None:
+                    return
+                if text.strip():
+                    yield self._row(line, text.strip())
+            line = self._lines.begin()
+
+    def _row(self, line: int, text: str) -> FileRow:
+        document: object = None
+        reason = "is not one JSON object"
+        try:
+            text.encode()
+            document = json.loads(
+                text,
+                object_pairs_hook=_Object,
+                parse_float=Number,
+                parse_int=Number,
+                parse_constant=Number,
+            )
+        except UnicodeEncodeError:
+            reason = "is not UTF-8 text; save the file as UTF-8"
+        except json.JSONDecodeError as error:
+            reason = f"is not one JSON object; see column {error.colno}{_fault(text, error.pos)}"
+        except RecursionError:
+            reason = "is nested too deeply"
+        if too_deep(document):
+            document, reason = None, "is nested too deeply"
+        if not isinstance(document, _Object):
+            return FileRow(line=line, problems=(Problem("", reason),), original=text)
+        if document.repeated:  # the object holds one of the values, the text all of them
+            twice = tuple(Problem(field, "is given twice") for field in document.repeated)
+            return FileRow(line=line, problems=twice, original=text)
+        if not document.keys() & SPELLED.keys() and any(map(_is_rows, document.values())):
+            inside = Problem("", "has objects in a list; write each of them on a line of its own")
+            return FileRow(line=line, problems=(inside,), original=text)
+        problems = [Problem(near, "is spelled differently") for near in near_misses(document)]
+        self._ignore(document)
+        values = {SPELLED[name]: value for name, value in document.items() if name in SPELLED}
+        return to_row(line, values, document, problems)
+
+    def _ignore(self, document: _Object) -> None:
+        for name in document:
+            if len(self.ignored) == _MOST_IGNORED:
+                return
+            if name not in SPELLED and name not in (*ERROR_COLUMNS, *self.ignored):
+                self.ignored.append(name)
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def _fault(text: str, at: int) -> str:
+    """Return what is wrong at a place where *text* ends to be JSON, where that can be told."""
+    return next((f": it {reason}" for wrong, reason in _FAULTS if wrong.match(text, at)), "")

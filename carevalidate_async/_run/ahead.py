@@ -1,0 +1,114 @@
+"""Rows that are read before they are needed, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
+
+from carevalidate_async._files.fields import FileRow, content_key
+
+if TYPE_CHECKING:
+    from carevalidate_async._files.rows import Rows
+
+BATCH = 256
+"""Rows that are taken together."""
+
+Read: TypeAlias = tuple[FileRow, str]
+"""A row, and the key that its content gives."""
+
+
+class Ahead:
+    """
+    Reads rows in a thread, a bounded number ahead.
+
+    A pipe that is silent holds up neither what is in flight nor the rows that it gave already.
+
+    Args:
+        reader: The file's rows.
+    """
+
+    def __init__(self, reader: Rows) -> None:
+        self._reader = reader
+        self._rows_read = 0
+        self._loop = asyncio.get_running_loop()
+        self._rows: deque[Read] = deque()
+        self._guard = threading.Condition()
+        self._news = asyncio.Event()
+        self._ended = False
+        self._error: Exception | None = None
+        self._closed = False
+        # A daemon, since nothing can wake a thread that waits for its standard input.
+        threading.Thread(target=self._work, name="rows", daemon=True).start()
+
+    async def next(self, *, unless: asyncio.Event) -> list[Read] | None:
+        """
+        Return the rows there are, a batch at most, once there are any; None at the end.
+
+        Args:
+            unless: Ends the wait for rows with None too.
+        """
+        if unless.is_set():  # however many rows there are
+            return None
+        rows = asyncio.ensure_future(self._next())
+        stop = asyncio.ensure_future(unless.wait())
+        try:
+            await asyncio.wait({rows, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return rows.result() if rows.done() else None
+        finally:
+            rows.cancel()
+            stop.cancel()
+
+    async def _next(self) -> list[Read] | None:
+        while True:
+            await self._news.wait()
+            with self._guard:
+                batch = [self._rows.popleft() for _ in range(min(BATCH, len(self._rows)))]
+                self._guard.notify()
+                if not self._rows and not self._ended:
+                    self._news.clear()
+            if batch:
+                return batch
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return None
+
+    def estimate(self, size: int | None) -> int | None:
+        """Return how many rows a file of *size* bytes has, going by what was read of it."""
+        read = self._reader.bytes_read
+        return self._rows_read * size // read if size and read else None
+
+    def close(self) -> None:
+        """Let the thread end."""
+        with self._guard:
+            self._closed = True
+            self._guard.notify()
+
+    def _work(self) -> None:
+        try:
+            for row in self._reader:
+                content = content_key(row.payment) if row.payment else ""
+                self._rows_read += 1
+                if not self._add((row, content)):
+                    return
+        except Exception as error:  # noqa: BLE001 - raised where the rows are awaited
+            self._error = error
+        with self._guard:
+            self._ended = True
+            self._tell()
+
+    def _add(self, read: Read) -> bool:
+        with self._guard:
+            self._guard.wait_for(lambda: self._closed or len(self._rows) < 2 * BATCH)
+            if not self._closed:
+                self._rows.append(read)
+                if len(self._rows) == 1:
+                    self._tell()
+            return not self._closed
+
+    def _tell(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            self._loop.call_soon_threadsafe(self._news.set)

@@ -1,0 +1,396 @@
+"""
+One file, from its rows to its counts: rows, journal, bulk, journal, counts.
+
+Knows nothing of a terminal: a `Watcher` is told what happens. Memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from carevalidate_async._run.ahead import BATCH, Ahead
+from carevalidate_async._run.books import Books
+from carevalidate_async._run.counts import Summary, Tally
+from carevalidate_async._run.course import Course
+from carevalidate_async._run.sight import Sight, Watcher
+from carevalidate_async.bulk import MAX_OUTAGE, Confirms, Pace, Row, RunState, confirm_payments
+from carevalidate_async.errors import (
+    AuthenticationError,
+    CareValidateError,
+    Outcome,
+    PermissionDeniedError,
+)
+from carevalidate_async.journal import Duplicates, Journal, JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from carevalidate_async._files.rejects import Rejects
+    from carevalidate_async._files.rows import RowReader
+    from carevalidate_async._run.books import Planned
+    from carevalidate_async.models import PaymentConfirmation
+
+MOST_RESULTS = 4 * BATCH
+"""Rows that are settled together, and that may wait for it."""
+
+GRACE = 10.0
+"""Seconds that payments in flight have to end once the run is told to stop."""
+
+_GROUP_SECONDS = 0.02
+
+
+@attrs.frozen(kw_only=True)
+class Bounds:
+    """
+    How fast and how patient a run may be; see `confirm_payments`.
+
+    Attributes:
+        concurrency: Payments in flight at once, at most.
+
+        rate: Asks begun per second, at most; None for no limit.
+
+        adaptive: Whether to go below both as the vendor's answers tell.
+
+        asks: Requests for one payment, at most.
+
+        max_outage: Seconds that a vendor that is down is waited for.
+    """
+
+    concurrency: int = 64
+    rate: float | None = None
+    adaptive: bool = True
+    asks: int = 10
+    max_outage: float = MAX_OUTAGE
+
+
+class FileRun:
+    """
+    One run of a file.
+
+    Args:
+        reader: The file's rows.
+
+        client: Confirms them; None for a rehearsal.
+
+        journal: Open, and bound to the client's target.
+
+        watcher: Told what happens.
+
+        size: Bytes of the file, None where nobody knows.
+
+        endless: Whether its rest may never come, as with a pipe: then a run that ends early does
+            not wait for it.
+
+        rejects: Where rows that need a person go; None for nowhere.
+
+        duplicates: What to do with rows whose content the file had before.
+
+        bounds: How fast and how patient it may be.
+
+        grace: Seconds that payments in flight have once the run is told to stop.
+
+        tally: A hook of the client, which counts the requests of rows that are cut off.
+
+        course: Another, which keeps what happened when.
+    """
+
+    def __init__(
+        self,
+        reader: RowReader,
+        *,
+        client: Confirms | None,
+        journal: Journal,
+        watcher: Watcher,
+        size: int | None = None,
+        endless: bool = False,
+        rejects: Rejects | None = None,
+        duplicates: Duplicates = Duplicates.REFUSE,
+        bounds: Bounds | None = None,
+        grace: float = GRACE,
+        tally: Tally | None = None,
+        course: Course | None = None,
+    ) -> None:
+        self._client = client
+        self._watcher = watcher
+        self._size = size
+        self._endless = endless
+        self._duplicates = duplicates
+        self._bounds = bounds or Bounds()
+        self._grace = grace
+        self._course = course or Course()
+        self._books = Books(
+            journal,
+            duplicates=duplicates,
+            rejects=rejects,
+            tell=self._problem,
+            tally=tally or Tally(),
+            course=self._course,
+        )
+        self._refused = False  # the credential
+        self._reached = False  # the vendor's books, perhaps
+        self._pace: Pace | None = None
+        self._ahead = Ahead(reader)
+        self._rehearsing = False
+        self._held_back: list[tuple[int, str]] = []  # problems of a batch that is rehearsed
+        self._at_end = False
+        self._upcoming: asyncio.Task[bool] | None = None  # plans the batch after the one in use
+        self._results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=MOST_RESULTS)
+        self._trouble: str | None = None
+        self._halt = asyncio.Event()  # no further row is sent
+        self._enough = asyncio.Event()  # nor read
+        self._stop = asyncio.Event()  # someone said so
+        self._hurry = asyncio.Event()  # twice
+
+    def stop(self) -> None:
+        """Send no further row, and give those in flight a while; the second time, none."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+        self._halt.set()
+        self._enough.set()
+
+    async def run(self) -> Summary:
+        """
+        Send what is not on record yet, and return the counts.
+
+        Trouble with the file or the journal in the midst of the run ends it early and is told by
+        the summary: what was sent before counts.
+        """
+        began = time.monotonic()
+        self._course.begin()
+        if self._client is None:
+            raise ValueError("a run needs a client")
+        try:
+            await self._send(self._client)
+            await self._account_for_the_rest()
+        except (JournalError, OSError) as error:
+            self._trouble = f"the run cannot go on: {error}"
+            await self._give_up()
+        finally:
+            await self._end_reading()
+        self._report()
+        return self._summary(began)
+
+    async def rehearse(self) -> Summary:
+        """
+        Read and check all rows, tell what would be sent, and send nothing.
+
+        Trouble ends it early, as it ends `run`.
+        """
+        began = time.monotonic()
+        self._course.begin()
+        self._rehearsing = True
+        try:
+            while await self._plan_batch():
+                self._tell_in_order(self._books.pass_over())
+                self._report()
+        except (JournalError, OSError) as error:
+            self._trouble = f"the rehearsal cannot go on: {error}"
+            await self._give_up()
+        finally:
+            await self._end_reading()
+        self._report()
+        return attrs.evolve(self._summary(began), rehearsal=True)
+
+    def _problem(self, line: int, text: str) -> None:
+        if self._rehearsing:
+            self._held_back.append((line, text))
+        else:
+            self._watcher.problem(line, text)
+
+    def _tell_in_order(self, passed: Sequence[Planned]) -> None:
+        """Tell what a rehearsal found in the file's order, however it was read."""
+        tell: list[tuple[int, Callable[[], None]]] = [
+            (line, partial(self._watcher.problem, line, text)) for line, text in self._held_back
+        ]
+        self._held_back.clear()
+        for item in passed:
+            show = partial(self._watcher.would_send, item.row.line, item.plan.key, item.payment)
+            tell.append((item.row.line, show))
+        for _, one in sorted(tell, key=itemgetter(0)):
+            one()
+
+    def _summary(self, began: float) -> Summary:
+        self._course.end()
+        return Summary(
+            counts=self._books.counts,
+            elapsed=time.monotonic() - began,
+            duplicates=self._duplicates,
+            known=self._books.known,
+            interrupted=self._stop.is_set(),
+            stopped_by=self._stopped_by(),
+            refused=self._refused,
+            reached=self._reached,
+        )
+
+    def _stopped_by(self) -> str | None:
+        told = [self._trouble] if self._trouble is not None else []
+        pace = self._pace
+        if pace is not None and pace.state is RunState.STOPPED:
+            cut_short = self._trouble is None and not self._at_end
+            unread = ", and the rest of the input was not read" if cut_short else ""
+            told.insert(0, f"{pace.reason}; no further row was sent{unread}")
+        return "; ".join(told) or None
+
+    def _paced(self, pace: Pace) -> None:
+        before = RunState.RUNNING if self._pace is None else self._pace.state
+        self._pace = pace
+        if pace.state is RunState.STOPPED:
+            self._watcher.note(f"Stopping: {pace.reason}")
+            self._halt.set()
+            if self._endless:
+                self._enough.set()
+        elif pace.state is not before:
+            if pace.state is RunState.WAITING:
+                self._course.paused(pace.reason or "")
+                self._watcher.note(f"Waiting: {pace.reason}")
+            else:
+                self._course.resumed()
+                self._watcher.note("Going on")
+        self._course.allowed(pace.limit, pace.rate)
+        self._watcher.paced(pace)
+
+    # Sending
+
+    async def _send(self, client: Confirms) -> None:
+        limit = asyncio.timeout(None)
+        trouble: JournalError | OSError | None = None
+        bounds = self._bounds
+        rows = confirm_payments(
+            client,
+            self._payments(),
+            concurrency=bounds.concurrency,
+            rate=bounds.rate,
+            adaptive=bounds.adaptive,
+            asks=bounds.asks,
+            max_outage=bounds.max_outage,
+            stop=self._halt,
+            on_pace=self._paced,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._settle_results())
+                watching = group.create_task(self._watch(limit))
+                try:
+                    async with limit, contextlib.aclosing(rows):
+                        async for row in rows:
+                            self._heed(row)
+                            await self._results.put(row)
+                except TimeoutError:
+                    self._watcher.note("stopped while payments were in flight")
+                except CareValidateError:
+                    pass  # it ended the run, as its pace has told
+                except (JournalError, OSError) as error:
+                    trouble = error  # raised once those in flight are settled
+                watching.cancel()
+                await self._results.put(None)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        if trouble is not None:
+            raise trouble
+
+    def _heed(self, row: Row) -> None:
+        """Draw what *row* tells about the run."""
+        refused = isinstance(row.error, AuthenticationError | PermissionDeniedError)
+        self._refused |= refused
+        # A key that is refused keeps the vendor from looking at the payment at all.
+        looked_at = {Outcome.RECORDED, Outcome.UNKNOWN} | (set() if refused else {Outcome.REJECTED})
+        self._reached |= row.outcome in looked_at
+
+    async def _watch(self, limit: asyncio.Timeout) -> None:
+        clock = asyncio.get_running_loop().time
+        await self._stop.wait()
+        limit.reschedule(clock() + self._grace)
+        await self._hurry.wait()
+        if not limit.expired():
+            limit.reschedule(clock())
+
+    async def _payments(self) -> AsyncIterator[PaymentConfirmation]:
+        while not self._halt.is_set():
+            payment = self._books.hand_out()
+            if payment is not None:
+                yield payment
+            elif not await self._more():
+                return
+
+    # Reading and planning
+
+    async def _more(self) -> bool:
+        """Wait until there are more planned rows; return False at the end of the file."""
+        if self._upcoming is None:
+            self._upcoming = asyncio.create_task(self._plan_batch())
+        # Shielded: what a plan has put on disk must also get into the counts.
+        if not await asyncio.shield(self._upcoming):
+            return False
+        self._upcoming = asyncio.create_task(self._plan_batch())
+        return True
+
+    async def _plan_batch(self) -> bool:
+        """Read rows and put the keys of those to be sent on disk; return False at the end."""
+        batch = await self._ahead.next(unless=self._enough)
+        if batch is None:
+            self._at_end = not self._enough.is_set()
+            return False
+        await self._books.plan(batch)
+        self._report()
+        return True
+
+    # Settling
+
+    async def _settle_results(self) -> None:
+        """Settle in groups: putting a row on disk by itself costs as much as many."""
+        ended = False
+        while not ended:
+            group = [await self._results.get()]
+            await asyncio.sleep(_GROUP_SECONDS)
+            while len(group) < MOST_RESULTS and not self._results.empty():
+                group.append(self._results.get_nowait())
+            ended = group[-1] is None
+            await self._books.settle([row for row in group if row is not None])
+            self._report()
+
+    async def _account_for_the_rest(self) -> None:
+        """Give every row that was read its place: those in flight, and those never sent."""
+        await self._books.cut_off()
+        while True:
+            await self._books.leave_waiting()
+            if not await self._more():
+                return
+
+    async def _give_up(self) -> None:
+        await self._end_reading()
+        self._books.give_up()
+
+    async def _end_reading(self) -> None:
+        self._ahead.close()
+        if self._upcoming is not None:
+            self._upcoming.cancel()
+            await asyncio.gather(self._upcoming, return_exceptions=True)
+
+    def _report(self) -> None:
+        self._watcher.progress(self._look)
+
+    def _look(self) -> Sight:
+        counts = self._books.counts
+        failed = counts.failed
+        if self._duplicates is not Duplicates.ONCE:
+            failed += counts.duplicates
+        if self._rehearsing:  # what a rehearsal would send is no failure
+            failed -= counts.not_sent
+        waiting = self._pace is not None and self._pace.state is RunState.WAITING
+        return Sight(
+            counts=counts,
+            total=counts.rows if self._at_end else self._ahead.estimate(self._size),
+            failed=failed,
+            retries=self._books.retries,
+            seconds=self._course.elapsed,
+            recent=self._course.recent(),
+            waiting=self._pace.reason if self._pace is not None and waiting else None,
+        )
