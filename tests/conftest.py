@@ -29,6 +29,21 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure no coverage in deep tests: it doubles their time, and the others cover as much."""
+    for item in items:
+        if item.get_closest_marker("deep") is not None:
+            item.add_marker("no_cover")
+
+
+@pytest.fixture(autouse=True)
+def untraced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure none in what deep tests start, either."""
+    if request.node.get_closest_marker("deep") is not None:
+        for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+            monkeypatch.delenv(name, raising=False)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how large the fault matrix and the storm were that passed."""
     sums: Counter[str] = Counter()
