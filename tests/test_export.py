@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import pathlib
+import sqlite3
 import stat
 import tracemalloc
 from collections import Counter
@@ -22,7 +23,7 @@ from carevalidate_async.journal import Candidate, Duplicates, Journal, Settlemen
 from carevalidate_async.journal._file import open_to_read
 from carevalidate_async.sandbox import Fault, Sandbox
 from cli_support import HEADER, good, run_with, running_sandbox, start, wait_for
-from journal_support import command, left, left_by_a_kill, snapshot
+from journal_support import DAY, NOW, command, left, left_by_a_kill, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,6 +128,37 @@ class TestCircle:
         assert Counter({f"case-{n}": 1 for n in (1, 2, 3, 4)} | {"case-5": 3}) == Counter(
             payment.case_id for payment in served.payments
         )
+
+    @pytest.mark.parametrize("name", ["payments.csv", "payments.jsonl"])
+    def test_what_is_unknown_for_too_long_is_not_sent_by_any_run(
+        self, served: Sandbox, name: str
+    ) -> None:
+        """
+        A journal that does not know the keys would take them for new ones, so there are none to
+        take; a person who says so gets them.
+        """
+        served.script(LOST, LOST)
+        output = f"out{pathlib.Path(name).suffix}"
+        first = confirm(served, write(name, good(1), f"{good(2).rstrip()}"))
+        assert 2 == first["unknown"]
+        with sqlite3.connect("journal") as db:
+            aged = "UPDATE rows SET planned_at = planned_at - ? WHERE key = ?"
+            db.execute(aged, (2 * DAY, key(1)))
+        db.close()
+        assert 0 == export("--state", "unknown", output=output).exit_code
+        found = exported(output)
+        other = confirm(served, output, journal="another")
+
+        assert [f"\u2192 decide (was {key(1)})", key(2)] == [
+            row["idempotency_key"] for row in found
+        ]
+        reason = "; its key may have been sent 2 days ago, which is longer than --max-key-age"
+        assert [True, False] == [row["error_reason"].endswith(reason) for row in found]
+        assert (1, 1) == (other["invalid"], other["already_recorded"])
+        assert 2 == len(served.payments)
+
+        export("--state", "unknown", "--max-key-age", "3d", output=output)
+        assert [key(1), key(2)] == [row["idempotency_key"] for row in exported(output)]
 
     def test_what_is_rejected_is_corrected_and_run(self, served: Sandbox) -> None:
         """
@@ -522,7 +554,7 @@ class TestLarge:
         left("journal", dict.fromkeys(keys, State.UNKNOWN))
         found = rows_of(range(count))
         with open_to_read("journal") as db:
-            export = Export(db, [], [State.UNKNOWN])
+            export = Export(db, [], [State.UNKNOWN], now=NOW, max_key_age=None)
             sizes = []
             tracemalloc.start()
             for _ in range(count // 100):
@@ -556,7 +588,7 @@ class TestLarge:
 
         costs = []
         with open_to_read("journal") as db:
-            export = Export(db, [], [State.UNKNOWN])
+            export = Export(db, [], [State.UNKNOWN], now=NOW, max_key_age=None)
             db.set_progress_handler(count, 100)
             for _ in range(3):
                 steps = 0

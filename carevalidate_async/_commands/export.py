@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import click
 
 from carevalidate_async._commands.command import StopError, command, open_input
 from carevalidate_async._commands.confirm import check_paths
+from carevalidate_async._commands.key_age import KEY_AGE
 from carevalidate_async._commands.output import mute, say
 
 if TYPE_CHECKING:
@@ -63,16 +65,24 @@ def _read_states(
 @click.option(
     "--format", "form", type=click.Choice(["csv", "jsonl"]), help="Of text, as for confirm."
 )
+@KEY_AGE
 @command
 def export(
-    journal: str, states: frozenset[str], file: str | None, output: str, form: str | None
+    journal: str,
+    *,
+    states: frozenset[str],
+    file: str | None,
+    output: str,
+    form: str | None,
+    max_key_age: float | None,
 ) -> int:
     """
     Write the rows that JOURNAL has in some state, in the format of a rejects file.
 
     A journal holds keys and digests only; the rows come from their file. What may be on record has
-    the key that it was sent under, so that to run what is written with the same JOURNAL settles it
-    and records nothing twice. Another journal does not know how old the keys are.
+    the key that it was sent under, so that to run what is written settles it and records nothing
+    twice. Where that key is older than --max-key-age, its cell says that it is to be decided, and
+    no run sends the row until it is.
 
     Exit status: 0 all such rows are written; 1 the file no longer has some of them, whose keys are
     named; 2 nothing can be written.
@@ -88,7 +98,14 @@ def export(
     try:
         with open_to_read(journal) as db:
             runs = past_runs(db)
-            found = Export(db, runs, wanted, invalid="invalid" in states)
+            found = Export(
+                db,
+                runs,
+                wanted,
+                now=int(time.time()),
+                max_key_age=max_key_age,
+                invalid="invalid" in states,
+            )
             source = file or _only_file(found.runs(), runs)
             check_paths(
                 FILE=0 if source == "-" else source,

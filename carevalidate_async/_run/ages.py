@@ -32,3 +32,10 @@ def age_in_words(seconds: float) -> str:
         if count >= least:
             return f"{count:,} {name}{'' if count == 1 else 's'}"
     return "less than a minute"
+
+
+def sent_in_words(age: float | None) -> str:
+    """Return when a key that is too old may have been sent; an age of None is not known."""
+    if age is None:
+        return "at a time that nobody knows, since the clock went back"
+    return f"{age_in_words(age)} ago, which is longer than --max-key-age"

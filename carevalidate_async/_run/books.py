@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem
-from carevalidate_async._run.ages import age_in_words
+from carevalidate_async._run.ages import sent_in_words
 from carevalidate_async._run.counts import Counts, Tally
 from carevalidate_async._run.groups import own_words
 from carevalidate_async.bulk import Row, combined
@@ -357,10 +357,7 @@ def _undecided(payment: PaymentConfirmation) -> str:
 
 
 def _forgotten(plan: Plan) -> str:
-    when = "at a time that nobody knows, since the clock went back"
-    if plan.age is not None:
-        when = f"{age_in_words(plan.age)} ago, which is longer than --max-key-age"
-    return f"not asked for again: key {plan.key} may have been sent {when}"
+    return f"not asked for again: key {plan.key} may have been sent {sent_in_words(plan.age)}"
 
 
 def _is_about_the_row(error: CareValidateError | None) -> bool:

@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING
 import attrs
 
 from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem, content_key
-from carevalidate_async.journal._records import GONE, IN_DOUBT, ON_RECORD, State
+from carevalidate_async._run.ages import sent_in_words
+from carevalidate_async.journal._records import (
+    GONE,
+    IN_DOUBT,
+    ON_RECORD,
+    State,
+    is_too_old,
+    key_age,
+)
 from carevalidate_async.journal._runs import PastRun, overtaken
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterator
 
-_FACTS = "rowid, key, content, nth, state, error, status, code"
+_FACTS = "rowid, key, content, nth, state, error, status, code, planned_at"
 # No value is ever put into these texts, only names and expressions of ours.
 _BY_KEY = f"SELECT {_FACTS} FROM rows WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608 - as said
 _WANTED = f"state IN (SELECT value FROM json_each(:states)) AND NOT {GONE}"  # noqa: S608 - as said
@@ -80,6 +88,7 @@ class _Found:
     error: str | None
     status: int | None
     code: str | None
+    planned_at: int | None
 
 
 class Export:
@@ -97,6 +106,11 @@ class Export:
         states: Of the rows that are wanted. Rows that are surely not on record, and that their file
             no longer has, are in none.
 
+        now: Seconds since 1970.
+
+        max_key_age: Seconds that a key in doubt may be old and still be sent again; None for any
+            age. A row whose key is older has, in its place, that a person is to decide.
+
         invalid: Whether rows that cannot be sent are wanted, too.
     """
 
@@ -106,9 +120,13 @@ class Export:
         runs: Sequence[PastRun],
         states: Collection[State],
         *,
+        now: int,
+        max_key_age: float | None,
         invalid: bool = False,
     ) -> None:
         self._db = db
+        self._now = now
+        self._max_key_age = max_key_age
         self._states = frozenset(states)
         self._wanted = {
             "states": json.dumps(sorted(states)),
@@ -162,10 +180,10 @@ class Export:
                 problem = Problem("idempotency_key", "a run used this key for another payment")
                 return Exported(row=row, problems=[problem], key=f"{UNDECIDED} (was {key})")
         elif self._take(found):
-            return _exported(row, found)
+            return self._exported(row, found)
         elif self._has_copies and not own:
             copy = self._next_copy(content)
-            return None if copy is None else _exported(row, copy)
+            return None if copy is None else self._exported(row, copy)
         return None
 
     def missing(self) -> Iterator[Missing]:
@@ -174,6 +192,23 @@ class Export:
         for place, key, line, run in self._db.execute(query, self._wanted):
             if not self._taken[place // 8] & 1 << place % 8:
                 yield Missing(key=key, line=line, run=run)
+
+    def _exported(self, row: FileRow, found: _Found) -> Exported:
+        doubted = found.state in IN_DOUBT
+        state = State.UNKNOWN if doubted else found.state
+        what = [found.error, None if found.status is None else f"HTTP {found.status}", found.code]
+        why = ", ".join(fact for fact in what if fact is not None)
+        told = f"{state}: {why}" if why else str(state)
+        # What may be on record keeps its key whatever becomes of the row: under another one it
+        # would be recorded once more. A row that is surely not, and is corrected, has the key of
+        # what it says then, in this file as in any other.
+        key = found.key if doubted or found.state in ON_RECORD or found.nth > 1 else None
+        age = key_age(found.planned_at, self._now)
+        if doubted and is_too_old(age, self._max_key_age):
+            # A journal that does not know the key would let it be sent.
+            told += f"; its key may have been sent {sent_in_words(age)}"
+            key = f"{UNDECIDED} (was {key})"
+        return Exported(row=row, problems=[Problem("", told)], key=key)
 
     def _take(self, found: _Found) -> bool:
         """Tell whether a row of the journal is wanted, and was not taken before."""
@@ -207,15 +242,3 @@ def _keys(row: FileRow) -> tuple[str, str]:
         return "", ""
     content = content_key(row.payment)
     return row.payment.idempotency_key or content, content
-
-
-def _exported(row: FileRow, found: _Found) -> Exported:
-    state = State.UNKNOWN if found.state in IN_DOUBT else found.state
-    what = [found.error, None if found.status is None else f"HTTP {found.status}", found.code]
-    why = ", ".join(fact for fact in what if fact is not None)
-    # What may be on record keeps its key whatever becomes of the row: under another one it would be
-    # recorded once more. A row that is surely not, and is corrected, has the key of what it says
-    # then, in this file as in any other.
-    fixed = found.state in ON_RECORD | IN_DOUBT or found.nth > 1
-    problem = Problem("", f"{state}: {why}" if why else str(state))
-    return Exported(row=row, problems=[problem], key=found.key if fixed else None)

@@ -26,6 +26,7 @@ from carevalidate_async.journal._records import (
     Plan,
     State,
     Verdict,
+    is_too_old,
     key_age,
 )
 
@@ -213,9 +214,9 @@ class Planner:
             return Plan(verdict=Verdict.SEND, key=key, state=before)
         age = key_age(planned_at, self.now)
         plan = Plan(verdict=Verdict.SEND, key=key, state=before, may_have_landed=True)
-        if self.max_key_age is None or (age is not None and age <= self.max_key_age):
-            return plan
-        return attrs.evolve(plan, verdict=Verdict.TOO_OLD, age=age)
+        if is_too_old(age, self.max_key_age):
+            return attrs.evolve(plan, verdict=Verdict.TOO_OLD, age=age)
+        return plan
 
     def _facts(self) -> dict[str, object]:
         return {"run": self.run, "now": self.now}

@@ -179,6 +179,11 @@ def key_age(planned_at: int | None, now: int) -> int | None:
     return max(0, now - planned_at)
 
 
+def is_too_old(age: int | None, most: float | None) -> bool:
+    """Tell whether a key of that age is not to be sent again; one of unknown age is not, either."""
+    return most is not None and (age is None or age > most)
+
+
 def settle(db: sqlite3.Connection, settlements: Iterable[Settlement], *, now: int) -> None:
     """
     Note what came of rows.
