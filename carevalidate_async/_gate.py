@@ -27,7 +27,12 @@ from carevalidate_async._outage import (
     plight,
 )
 from carevalidate_async._retry import time_to_wait
-from carevalidate_async.errors import APIStatusError, CareValidateError
+from carevalidate_async.errors import (
+    APIStatusError,
+    CareValidateError,
+    Outcome,
+    ResponseDecodeError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,9 +197,11 @@ class Gate:
         refused = is_refusal(error)
         asked = asked_wait(error)
         if self.adaptive:
-            wait = _with_jitter(asked) if refused and asked is not None else None
-            self._pacer.end(ask, now, refused=refused, wait=wait)
-            if not refused:
+            if error is None or isinstance(error, APIStatusError | ResponseDecodeError):
+                wait = _with_jitter(asked) if refused and asked is not None else None
+                self._pacer.end(ask, now, refused=refused, wait=wait)
+            # An answer that is lost took its time, too; what reached nobody tells nothing.
+            if not refused and (error is None or error.outcome is not Outcome.NOT_SENT):
                 self._limit.end(now - ask.began, self._in_flight)
         self._in_flight -= 1
         if error is None:
@@ -263,7 +270,8 @@ class Gate:
             state, reason = RunState.WAITING, f"the vendor asked to wait {math.ceil(pause):,} s"
         gap = self._current_gap()
         rate = 1 / gap if gap else None
-        pace = Pace(state=state, limit=self._current_limit(), rate=rate, reason=reason)
+        limit = 1 if self.outages.down else self._current_limit()
+        pace = Pace(state=state, limit=limit, rate=rate, reason=reason)
         if pace != self._shown:
             self._shown = pace
             self._told(pace)

@@ -214,6 +214,27 @@ class TestVendorThatSlowsDown:
         assert most(5, 6) <= 45
         assert most(8, 9) >= 60
 
+    def test_is_not_judged_by_what_never_reached_it(self) -> None:
+        """
+        Payments that are refused before they are sent take no time, and answers that take some
+        are not slow for that.
+        """
+        seen, client = self._crowd(0, 0)
+        bad = InvalidRequestError("amount", "is odd")
+
+        class Picky:
+            asked = 0
+
+            async def confirm_payment(self, *args: Any, **options: Any) -> ConfirmationReceipt:
+                self.asked += 1
+                if self.asked <= 2000:
+                    raise bad
+                return await client.confirm_payment(*args, **options)
+
+        Watch().run(Picky(), lambda: until(2))
+
+        assert 60 <= max(flight for _, flight in seen)
+
     def test_begins_with_few(self) -> None:
         """
         A vendor nobody has asked yet is not met with all at once.
@@ -242,6 +263,8 @@ class TestOutage:
         assert 4 <= len(asked) <= 12
         assert RunState.RUNNING is watch.paces[-1][1].state
         assert all("trying again for up to 300 s" in reason for reason in watch.reasons)
+        waiting = [pace for _, pace in watch.paces if pace.state is RunState.WAITING]
+        assert {1} == {pace.limit for pace in waiting}
 
     def test_is_not_waited_for_without_end(self) -> None:
         """
