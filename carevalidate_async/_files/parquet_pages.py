@@ -11,7 +11,7 @@ Source: https://parquet.apache.org/docs/file-format/metadata/
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from carevalidate_async._files.kinds import FileError
 from carevalidate_async._files.thrift import Compact, Struct
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 MAX_PAGES = 134_217_728
 """Bytes of the pages that are unpacked at once, one of each column, at most."""
+
+Chunk: TypeAlias = tuple[int, int, int]
+"""Where the pages of a column in a row group begin and end, and how many values they have."""
 
 MAX_ITEMS = 4_000_000
 """Items in the lists of a column in a row group at most; one row may have them all."""
@@ -62,7 +65,20 @@ def _footer(stream: io.BufferedIOBase) -> Struct:
     if size < 12 or magic != _MAGIC:
         raise FileError("it is a Parquet file that is cut short; get a whole copy")
     stream.seek(size - 8 - length)
-    return Compact(stream.read(length)).struct()
+    # There may be millions of chunks, and of each but three numbers matter.
+    return Compact(stream.read(length), {4: _chunks}).struct()
+
+
+def _chunks(group: Struct) -> list[Chunk]:
+    """Return what matters of the columns of a row group."""
+    return [_chunk(chunk.structs[3]) for chunk in group.lists[1]]
+
+
+def _chunk(column: Struct) -> Chunk:
+    at = column.i64[9]
+    if 0 < column.i64.get(11, 0) < at:  # its dictionary comes first
+        at = column.i64[11]
+    return at, at + column.i64[7], column.i64[5]
 
 
 def _repeated(schema: list[Struct]) -> list[bool]:
@@ -84,12 +100,12 @@ def _repeated(schema: list[Struct]) -> list[bool]:
     return columns
 
 
-def _together(stream: io.BufferedIOBase, group: Struct, repeated: list[bool]) -> int:
+def _together(stream: io.BufferedIOBase, group: list[Chunk], repeated: list[bool]) -> int:
     """Return how many bytes the largest pages of a row group's columns take."""
     together = 0
-    for chunk, many in zip(group.lists[1], repeated, strict=True):
+    for chunk, many in zip(group, repeated, strict=True):
         largest, items = 0, 0
-        for size, values in _pages(stream, chunk.structs[3]):
+        for size, values in _pages(stream, chunk):
             largest = max(largest, size)
             items += values
         if many and items > MAX_ITEMS:
@@ -98,12 +114,9 @@ def _together(stream: io.BufferedIOBase, group: Struct, repeated: list[bool]) ->
     return together
 
 
-def _pages(stream: io.BufferedIOBase, chunk: Struct) -> Iterator[tuple[int, int]]:
+def _pages(stream: io.BufferedIOBase, chunk: Chunk) -> Iterator[tuple[int, int]]:
     """Give the unpacked bytes and the number of values of each page of a column."""
-    at = chunk.i64[9]
-    if 0 < chunk.i64.get(11, 0) < at:  # its dictionary comes first
-        at = chunk.i64[11]
-    end, left = at + chunk.i64[7], chunk.i64[5]
+    at, end, left = chunk
     while at < end and left > 0:
         header, size = _header(stream, at)
         if header.i32[2] < 0 or header.i32[3] < 0:

@@ -6,7 +6,12 @@ Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-pr
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DEEPEST = 16  # structs, lists and maps in each other
 _END, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64 = range(7)
@@ -14,7 +19,7 @@ _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT, _UUID = range(7, 14)
 _WIDTHS = {_BYTE: 1, _DOUBLE: 8, _UUID: 16}
 
 
-@attrs.frozen
+@attrs.define  # a frozen one takes twice as long to make, and there are millions
 class Struct:
     """
     A struct's fields by their numbers; texts and whatever else nobody asks for are left out.
@@ -26,13 +31,13 @@ class Struct:
 
         structs: Structs.
 
-        lists: Lists of structs.
+        lists: Lists of structs, or of what is kept of them.
     """
 
     i32: dict[int, int] = attrs.Factory(dict)
     i64: dict[int, int] = attrs.Factory(dict)
     structs: dict[int, Struct] = attrs.Factory(dict)
-    lists: dict[int, list[Struct]] = attrs.Factory(dict)
+    lists: dict[int, list[Any]] = attrs.Factory(dict)
 
 
 class Compact:
@@ -42,12 +47,21 @@ class Compact:
     Attributes:
         at: Where the next one begins.
 
+    Args:
+        data: Where they are.
+
+        condense: By the number of a list in the outermost struct: makes what is kept of each struct
+            in it, which may be much smaller.
+
     Reading raises IndexError where the bytes end too early, and ValueError where they are no such
     struct.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(
+        self, data: bytes, condense: dict[int, Callable[[Struct], object]] | None = None
+    ) -> None:
         self._data = data
+        self._condense = condense or {}
         self.at = 0
 
     def struct(self, depth: int = 0) -> Struct:
@@ -61,25 +75,27 @@ class Compact:
             if name in names:  # which of them counts is up to the reader
                 raise ValueError("says something twice")
             names.add(name)
-            match head & 15:
-                case 5:
-                    found.i32[name] = self._number()
-                case 6:
-                    found.i64[name] = self._number()
-                case 12:
-                    found.structs[name] = self.struct(depth + 1)
-                case 9:
-                    found.lists[name] = self._list(depth)
-                case kind:
-                    self._skip(kind, depth)
+            kind = head & 15
+            if kind == _I32:
+                found.i32[name] = self._number()
+            elif kind == _I64:
+                found.i64[name] = self._number()
+            elif kind == _STRUCT:
+                found.structs[name] = self.struct(depth + 1)
+            elif kind == _LIST:
+                found.lists[name] = self._list(depth, None if depth else self._condense.get(name))
+            else:
+                self._skip(kind, depth)
         return found
 
-    def _list(self, depth: int) -> list[Struct]:
-        """Read a list; return its structs."""
+    def _list(self, depth: int, condense: Callable[[Struct], object] | None = None) -> list[Any]:
+        """Read a list; return its structs, or what *condense* makes of them."""
         _check(depth)
         head = self._byte()
         size = self._varint() if head >> 4 == 15 else head >> 4
         if head & 15 == _STRUCT:
+            if condense is not None:
+                return [condense(self.struct(depth + 1)) for _ in range(size)]
             return [self.struct(depth + 1) for _ in range(size)]
         for _ in range(size):
             self._skip_item(head & 15, depth + 1)
@@ -118,6 +134,10 @@ class Compact:
         return value
 
     def _varint(self) -> int:
+        byte = self._data[self.at]
+        if byte < 128:  # as most are
+            self.at += 1
+            return byte
         value = 0
         for shift in range(0, 64, 7):
             byte = self._byte()
