@@ -102,7 +102,7 @@ class TestLargestPages:
         file = io.BytesIO(page * 2 + b"\xff" * 9)
         chunk = Struct(i64={5: 6, 7: len(file.getvalue()), 9: 0})
 
-        assert [(4, 3), (4, 3)] == list(parquet_pages._pages(file, chunk))
+        assert [(4, 3), (4, 3)] == list(parquet_pages._pages(file, parquet_pages._chunk(chunk)))
 
     def test_without_rows_there_are_none(self) -> None:
         """
@@ -186,6 +186,22 @@ class TestBounds:
         assert "its pages take 512 MiB at once" in said
         assert 64 > int(mebibytes)
 
+    def test_many_row_groups_take_little_memory(self, tmp_path: pathlib.Path) -> None:
+        """
+        Of each column of each row group a few numbers are kept, not all that is said of it.
+        """
+        path = tmp_path / "p.parquet"
+        path.write_bytes(parquet(payments(3000), row_group_size=1))
+        code = """
+from carevalidate_async._files.parquet_pages import largest_pages
+with open(path, "rb") as file:
+    print(largest_pages(file) > 0)
+"""
+        read, mebibytes = memory_of(code, path)
+
+        assert "True" == read
+        assert 25 > mebibytes
+
     def test_one_long_text_in_all_rows_is_read_in_small_batches(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -235,6 +251,17 @@ class TestThrift:
             == reader.struct()
         )
         assert len(data) == reader.at
+
+    def test_of_a_list_what_matters_is_kept(self) -> None:
+        """
+        Each of its structs becomes what is made of it; lists inside them are no such lists.
+        """
+        inner = field(4, 9, b"\x1c" + field(1, 5, b"\x02") + END) + END
+        data = field(4, 9, b"\x2c" + inner * 2) + END
+
+        found = Compact(data, {4: lambda struct: len(struct.lists[4])}).struct()
+
+        assert {4: [1, 1]} == found.lists
 
     @pytest.mark.parametrize(
         "skipped",
