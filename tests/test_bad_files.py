@@ -53,7 +53,8 @@ CAPITALS = "must be in capital letters, with _ between words"
 PLACEHOLDER = "is a placeholder, such as NULL, #N/A or a dash; write the value, or leave it empty"
 QUOTED = "has a quotation mark or an apostrophe around it; write the value alone"
 FORMULA = "begins with =, as a spreadsheet's formula; write the value alone"
-SHORTENED = "is a long number that a spreadsheet shortened (E+); get it from its source, as text"
+SHORTENED = "is a long number that a program shortened (E+); get it from its source, as text"
+FRACTION = "is a whole number that a program wrote as a fraction (.0); get it from its source"
 LOST = "has a character that an earlier conversion lost, U+FFFD; get it from its source"
 NO_UTF8 = "is not UTF-8 text; save the file as UTF-8"
 NO_KEY = "must be printable ASCII without blanks at either end"
@@ -234,6 +235,16 @@ VALUES = [
     ("idempotency_key", "=k-1", FORMULA),
     ("idempotency_key", "2E+11", SHORTENED),
     # What nobody sees.
+    # What pandas, R, JavaScript and Java made of it.
+    ("case_id", "1.23457e+14", SHORTENED),
+    ("idempotency_key", "1e+05", SHORTENED),
+    ("decision_id", "1.23457E14", SHORTENED),
+    ("email", "1.5e+10", SHORTENED),
+    ("case_id", "20021.0", FRACTION),
+    ("decision_id", "7.00", FRACTION),
+    ("idempotency_key", "20021,0", FRACTION),
+    ("phone_number", "15551234567.0", FRACTION),
+    ("phone_number", "+15551234567.0", FRACTION),
     *(
         ("case_id", f"case{character}1", unseen(code))
         for character, code in (
@@ -289,6 +300,10 @@ FINE = [
     ("case_id", "null-and-void"),
     ("case_id", "12e5"),
     ("case_id", "000123"),
+    ("idempotency_key", "2E11"),
+    ("decision_id", "2.0.1"),
+    ("case_id", "20021.5"),
+    ("description", "20021.0"),
     ("case_id", "F\u00e4lle/\u6848\u4ef6 7"),
     ("case_id", "  case-7 \u00a0"),
     ("amount", "0"),
@@ -482,7 +497,7 @@ RECORDS = [
     (
         "cells in the wrong columns",
         csv_with("49.00,case-1,2026-01-05,2026-02-05,PAID"),
-        [(3, "amount", NO_AMOUNT)],
+        [(3, "case_id", FRACTION), (3, "amount", NO_AMOUNT)],
         2,
     ),
     (

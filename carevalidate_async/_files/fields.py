@@ -12,7 +12,14 @@ import attrs
 
 from carevalidate_async._codec import camel
 from carevalidate_async._files.misspelled import wrong_amount, wrong_day
-from carevalidate_async._files.texts import ORDINARY, control, damage, placeholder, unseen
+from carevalidate_async._files.texts import (
+    ORDINARY,
+    control,
+    damage,
+    identifier,
+    placeholder,
+    unseen,
+)
 from carevalidate_async.errors import InvalidRequestError
 from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.models import PaymentConfirmation, PaymentStatus
@@ -160,6 +167,7 @@ def _read(name: str, value: object) -> object:
         reason = "must be a number or text" if name == "amount" else "must be text"
         raise ValueError(reason)  # noqa: TRY004 - what a file holds is a value
     if not _USUAL.get(name, ORDINARY).fullmatch(value):
+    **dict.fromkeys(("case_id", "decision_id", "idempotency_key", "phone_number"), identifier),
         _look_at(name, value)
     return _READERS.get(name, str)(value)
 

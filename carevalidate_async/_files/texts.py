@@ -15,14 +15,18 @@ _PLACEHOLDER = re.compile(
     r"|#(?:n/a|[a-z]+(?:/0)?[!?])|[!-/:-@\[-`{-~\u2010-\u2015\u2212\u2026]+",
     re.IGNORECASE,
 )
-_SHORTENED = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]{2,}")
+# By spreadsheets, pandas, R and JavaScript; without the plus sign by Java, always with a point.
+_SHORTENED = re.compile(r"[0-9](?:(?:[.,][0-9]+)?[Ee]\+[0-9]{2,}|[.,][0-9]+[Ee][0-9]{1,2})")
+_FRACTION = re.compile(r"\+?[0-9]+[.,]0{1,2}")
 _QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e\u2032\u2033"
 # These take no room, or only room, though Unicode counts them as letters, marks or symbols.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
-ORDINARY = re.compile(r"(?=[^0-9]*+[0-9])(?![^E]*+E\+)[A-Za-z0-9+(][ -~]*[A-Za-z0-9)]")
+ORDINARY = re.compile(
+    r"(?=[^0-9]*+[0-9])(?!\+?[0-9]++[.,Ee][0-9.,Ee+]*+\Z)[A-Za-z0-9+(][ -~]*[A-Za-z0-9)]"
+)
 """Texts that nothing here is wrong with, as most ids are: one look instead of many."""
 
 
@@ -60,8 +64,15 @@ def damage(text: str) -> str | None:
     if text[0] in _QUOTES or text[-1] in _QUOTES:
         return "has a quotation mark or an apostrophe around it; write the value alone"
     if _SHORTENED.fullmatch(text):
-        return "is a long number that a spreadsheet shortened (E+); get it from its source, as text"
+        return "is a long number that a program shortened (E+); get it from its source, as text"
     return unseen(text)
+
+
+def identifier(text: str) -> str | None:
+    """Return what is wrong with *text*, an id or the like, where a program changed it."""
+    if _FRACTION.fullmatch(text):
+        return "is a whole number that a program wrote as a fraction (.0); get it from its source"
+    return damage(text)
 
 
 def control(text: str) -> str | None:
