@@ -348,7 +348,7 @@ class TestRejects:
 
         assert data.startswith(b"error_line,error_field,error_reason,idempotency_key,case_id,")
         assert found.payment is not None
-        assert "one, two\r\nthree" == found.payment.description
+        assert "one, two\nthree" == found.payment.description
 
     @pytest.mark.parametrize("others", [0, 9])
     def test_a_row_that_is_too_long_is_no_row(self, tmp_path: pathlib.Path, others: int) -> None:

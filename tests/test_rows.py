@@ -186,7 +186,7 @@ class TestCsv:
         found = rows(text)
 
         assert [4, 8] == [row.line for row in found]
-        assert ["one\r\ntwo", None] == [r.payment.description for r in found if r.payment]
+        assert ["one\ntwo", None] == [r.payment.description for r in found if r.payment]
 
     def test_blanks_around_cells_are_dropped(self) -> None:
         """

@@ -143,6 +143,11 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     "status": _read_status,
 }
 _USUAL: Mapping[str, re.Pattern[str]] = {
+def _read_text(text: str) -> str:
+    """Return *text* with LF at the ends of its lines: the same one, whoever wrote the file."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
     "amount": _AMOUNT,
     "payment_date": _DAY,
     "valid_until": _DAY,
@@ -169,7 +174,7 @@ def _read(name: str, value: object) -> object:
     if not _USUAL.get(name, ORDINARY).fullmatch(value):
     **dict.fromkeys(("case_id", "decision_id", "idempotency_key", "phone_number"), identifier),
         _look_at(name, value)
-    return _READERS.get(name, str)(value)
+    return _READERS.get(name, _read_text)(value)
 
 
 def _look_at(name: str, value: str) -> None:
