@@ -68,6 +68,16 @@ def until_it_breaks(data: bytes) -> tuple[list[FileRow], str]:
     return found, str(broken.value)
 
 
+def before_a_break(text: str | bytes) -> tuple[list[FileRow], str]:
+    """Return the rows of a file that is read to its end or to where it breaks off, and why."""
+    found: list[FileRow] = []
+    try:
+        found.extend(reader(text))
+    except DamagedError as error:
+        return found, str(error)
+    return found, ""
+
+
 def memory_of(code: str, path: pathlib.Path) -> tuple[str, int]:
     """
     Run *code*, which reads the file *path*, in an interpreter of its own.

@@ -28,6 +28,7 @@ from input_files import (
     as_csv,
     as_jsonl,
     as_parquet,
+    before_a_break,
     problems,
     reader,
     rows,
@@ -234,7 +235,6 @@ VALUES = [
     ("idempotency_key", '"k-1"', QUOTED),
     ("idempotency_key", "=k-1", FORMULA),
     ("idempotency_key", "2E+11", SHORTENED),
-    # What nobody sees.
     # What pandas, R, JavaScript and Java made of it.
     ("case_id", "1.23457e+14", SHORTENED),
     ("idempotency_key", "1e+05", SHORTENED),
@@ -245,6 +245,7 @@ VALUES = [
     ("idempotency_key", "20021,0", FRACTION),
     ("phone_number", "15551234567.0", FRACTION),
     ("phone_number", "+15551234567.0", FRACTION),
+    # What nobody sees.
     *(
         ("case_id", f"case{character}1", unseen(code))
         for character, code in (
@@ -299,11 +300,11 @@ FINE = [
     ("case_id", "nan-1"),
     ("case_id", "null-and-void"),
     ("case_id", "12e5"),
-    ("case_id", "000123"),
     ("idempotency_key", "2E11"),
     ("decision_id", "2.0.1"),
     ("case_id", "20021.5"),
     ("description", "20021.0"),
+    ("case_id", "000123"),
     ("case_id", "F\u00e4lle/\u6848\u4ef6 7"),
     ("case_id", "  case-7 \u00a0"),
     ("amount", "0"),
@@ -410,10 +411,6 @@ def csv_with(*lines: str, header: str = HEADER, end: str = "\n") -> bytes:
 
 
 AGAIN = "has the column names once more; were files put together? Delete it"
-OTHER_NAMES = (
-    "has other column names than the first line; were files put together? "
-    "Nothing after line 3 was read"
-)
 WIDTH = "and the header 5"
 # A CSV file, and what is wrong with its rows; the good ones among them are as many.
 RECORDS = [
@@ -452,16 +449,16 @@ RECORDS = [
         2,
     ),
     (
-        "with names in another order",
-        csv_with(HEADER.replace("payment_date,valid_until", "valid_until,payment_date"), GOOD),
-        [(3, "", OTHER_NAMES)],
-        1,
-    ),
-    (
         "with names in the other spelling",
         csv_with("caseId,amount,paymentDate,validUntil,status"),
-        [(3, "", OTHER_NAMES)],
-        1,
+        [(3, "", AGAIN)],
+        2,
+    ),
+    (
+        "with names in no spelling of ours",
+        csv_with("Case ID,Amount,Payment Date,Valid-Until,STATUS"),
+        [(3, "", AGAIN)],
+        2,
     ),
     (
         "a quote inside a cell",
@@ -564,6 +561,33 @@ class TestCsv:
 
         assert [PAYMENT, PAYMENT] == [row.payment for row in rows(text)]
 
+    @pytest.mark.parametrize(
+        "names",
+        [
+            HEADER.replace("payment_date,valid_until", "valid_until,payment_date"),
+            "Status,Valid Until,Payment Date,Amount,Case ID",
+            "caseId,decisionId,amount,paymentDate,validUntil,status",
+            f"{HEADER},idempotency_key",
+        ],
+    )
+    def test_other_columns_end_the_reading(self, names: str) -> None:
+        """
+        After column names of another file, in whatever spelling, a row would still look like one,
+        and say something else: they are a bad row, and the last one.
+        """
+        found, said = before_a_break(csv_with(names, GOOD))
+
+        reason = (
+            "has other column names than the first line; were files put together? "
+            "Nothing after line 3 was read"
+        )
+        assert [PAYMENT, None] == [row.payment for row in found]
+        assert [(3, "", reason)] == problems(found)
+        assert (
+            "the input is damaged: line 3 has other column names than the first line; "
+            "nothing after line 3 was read"
+        ) == said
+
     def test_extra_columns_are_told_once(self) -> None:
         """
         Columns that no field has are ignored, and listed in the file's order.
@@ -655,6 +679,29 @@ class TestJsonLines:
         with pytest.raises(FileError, match="written over several lines; write one a line"):
             reader(text)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f'{{"payments": [\n  {OBJECT},\n  {OBJECT}\n]}}\n',
+            f'{{"payments": [{OBJECT},\n{OBJECT}]}}\n',
+            f'\n{{"a": {{\r\n"payments": [{OBJECT}]}}}}\n',
+            f"{OBJECT},\n{OBJECT},\n",
+        ],
+    )
+    def test_so_is_a_document_around_them(self, text: str) -> None:
+        """
+        It is told by a first line that is no whole JSON, and says itself that there is more of it.
+        """
+        with pytest.raises(FileError, match="write each payment as an object on a line of its own"):
+            reader(text)
+
+    @pytest.mark.parametrize("first", ['{"case_id": "c', "{'a': 1}", '{"a": [' * 50_000])
+    def test_a_first_line_that_is_bad_alone_is_not_mistaken_for_one(self, first: str) -> None:
+        """
+        The lines after it are rows.
+        """
+        assert [None, PAYMENT] == [row.payment for row in rows(f"{first}\n{OBJECT}\n")]
+
 
 class TestCommand:
     def test_all_of_them_stop_nothing(
@@ -695,6 +742,32 @@ class TestCommand:
         ]
         assert (0, count) == (again["status"], again["confirmed"])
         assert {"case-1"} | {f"bad-{number}" for number in range(1, count + 1)} == recorded
+
+    def test_a_run_that_gave_up_reading_says_so(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Rows after a quote that is not closed are not lost without a word: the run ends early, and
+        once the quote is gone the same command goes on.
+        """
+        monkeypatch.setenv("CAREVALIDATE_API_KEY", "test")
+        monkeypatch.chdir(tmp_path)
+        good = [f"{GOOD.replace('49.00', str(n))},ok" for n in range(1, 4001)]
+        text = "\n".join([f"{HEADER},description", *good, ""])
+        with running_sandbox(api_key="test") as sandbox:
+            args = ["confirm", "p.csv", "--base-url", sandbox.url, "--json"]
+            (tmp_path / "p.csv").write_text(text.replace("PAID,ok", 'PAID,"ok', 1))
+            first = CliRunner().invoke(cli.cli, args)
+            (tmp_path / "p.csv").write_text(text)
+            again = self.run("p.csv", sandbox.url)
+
+        told = (
+            "line 2 has a quote that is not closed, or is too long; nothing after line 2 was read"
+        )
+        assert 1 == first.exit_code
+        assert f"Error: the run cannot go on: the input is damaged: {told}\n" in first.stderr
+        assert '"rows":1,"confirmed":0' in first.stdout
+        assert (0, 4000) == (again["status"], again["confirmed"])
 
     def run(self, file: str, url: str, *more: str) -> dict[str, int]:
         result = CliRunner().invoke(cli.cli, ["confirm", file, "--base-url", url, "--json", *more])

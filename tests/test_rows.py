@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import stat
+import time
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from carevalidate_async._files import lines
@@ -23,7 +25,17 @@ from carevalidate_async._files.rejects import Rejects
 from carevalidate_async._files.rows import FileError, FileFormat
 from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.models import PaymentConfirmation, PaymentStatus
-from input_files import GOOD, HEADER, PAYMENT, reader, rows
+from input_files import (
+    GOOD,
+    HEADER,
+    PAYMENT,
+    before_a_break,
+    memory_of,
+    parquet,
+    payments,
+    reader,
+    rows,
+)
 
 if TYPE_CHECKING:
     import pathlib
@@ -212,7 +224,7 @@ class TestCsv:
         """
         The model's own checks name the field too.
         """
-        found = problems(f"{HEADER},email\n{GOOD},secret-person")
+        found = problems(f"{HEADER},email\n{GOOD},secret-person\n")
 
         assert [("email", "is not an email address")] == found
 
@@ -271,12 +283,18 @@ class TestCsv:
     @pytest.mark.parametrize("filler", ["x" * 200_000, "\n".join(["x" * 400_000] * 3)])
     def test_an_endless_cell_ends_the_file(self, filler: str) -> None:
         """
-        A file in which a quote swallows the rest is read up to a bound, and the row says so.
+        A file in which a quote swallows the rest is read up to a bound, and the row says so, as
+        does the reader.
         """
-        found = rows(f'{HEADER}\n{GOOD}\n"{filler}\n{GOOD}\n')
+        found, said = before_a_break(f'{HEADER}\n{GOOD}\n"{filler}\n{GOOD}\n')
 
+        reason = "is too long; is a quote not closed? Nothing after line 3 was read"
         assert 2 == len(found)
-        assert "too long" in found[1].problems[0].reason
+        assert (Problem("", reason),) == found[1].problems
+        assert (
+            "the input is damaged: line 3 has a quote that is not closed, or is too long; "
+            "nothing after line 3 was read"
+        ) == said
 
     def test_many_long_lines_in_one_cell_end_the_file(
         self, monkeypatch: pytest.MonkeyPatch
@@ -286,11 +304,48 @@ class TestCsv:
         """
         monkeypatch.setattr(lines, "MAX_RECORD", 200)
 
-        found = rows(f'{HEADER}\n{GOOD}\n"' + "x\n" * 150)
+        found, said = before_a_break(f'{HEADER}\n{GOOD}\n"' + "x\n" * 150)
 
         assert 2 == len(found)
         assert "too long" in found[1].problems[0].reason
         assert str(found[1].original).startswith("('\"x\\nx\\n")
+        assert "nothing after line 3 was read" in said
+
+    @pytest.mark.parametrize("length", [140_000, 2**20, 2**20 + 5, 3 * 2**20])
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_a_long_line_without_quotes_is_one_bad_row(self, length: int, end: str) -> None:
+        """
+        Where no quote can reach beyond it, the next line is a row, even if what is too long stands
+        in a column that nobody reads.
+        """
+        found = rows(f"{HEADER},note{end}{GOOD},{'z' * length}{end}{GOOD},x{end}")
+
+        reason = "is too long; a cell has at most 131072 characters, a row 1048576"
+        assert (Problem("", reason),) == found[0].problems
+        assert [2, 3] == [row.line for row in found]
+        assert PAYMENT == found[1].payment
+        assert 1 == len(found[0].original)
+        assert 1000 == len(found[0].original[0])
+
+    @pytest.mark.parametrize("line", ['{}"{}', '"{}{}"', '{}{}"', '{}",x{}', '"\n{}{}'])
+    @pytest.mark.parametrize("length", [140_000, 3 * 2**20])
+    def test_a_quote_in_it_puts_what_follows_in_doubt(self, line: str, length: int) -> None:
+        """
+        Wherever it stands, rows after it could be a part of its text.
+        """
+        text = line.format("z" * length, "z" * length)
+        found, said = before_a_break(f"{HEADER},note\n{GOOD},{text}\n{GOOD},x\n")
+
+        assert [None] == [row.payment for row in found]
+        assert said.endswith("nothing after line 2 was read")
+
+    def test_a_long_last_line_is_one_bad_row(self) -> None:
+        """
+        After it there is nothing in doubt.
+        """
+        (found,) = rows(f"{HEADER},note\n{GOOD},{'z' * 2**21}")
+
+        assert "is too long; a cell has at most" in found.problems[0].reason
 
     def test_columns_that_no_field_has_are_named(self) -> None:
         """
@@ -345,6 +400,148 @@ class TestCsv:
 
         with pytest.raises(FileError, match="column names"):
             reader('"case_id' + "\nx" * 300)
+
+
+CUT = "may be cut short: the file ends without a line end; add one if it is whole"
+
+
+class TestCutShort:
+    """A file that lost its end, such as one that is read while it is copied."""
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    @pytest.mark.parametrize(
+        ("last", "value"),
+        [
+            ("idempotency_key", "invoice-20"),
+            ("idempotency_key", ""),
+            ("idempotency_key", "  "),
+            ("idempotencyKey", "invoice-20"),
+            ("description", "two"),
+            ("description", '5" screen'),
+            ("description", '5"'),
+            ("email", "a@example.co"),
+            ("phone_number", "+1555"),
+            ("decision_id", "dec-1"),
+        ],
+    )
+    def test_the_last_value_is_not_taken_for_whole(self, last: str, value: str, end: str) -> None:
+        """
+        A value that would pass, whatever is missing of it, is refused where the last line does not
+        end; an empty one too, since all of it may be missing.
+        """
+        field = "idempotency_key" if last == "idempotencyKey" else last
+        first, cut = rows(f"{HEADER},{last}{end}{GOOD},{value}{end}{GOOD},{value}")
+
+        assert first.payment is not None
+        assert (3, None, (Problem(field, CUT),)) == (cut.line, cut.payment, cut.problems)
+
+    @pytest.mark.parametrize("last", ["amount", "case_id"])
+    def test_it_may_be_any_that_can_be_cut(self, last: str) -> None:
+        """
+        12 may have been 1250.00.
+        """
+        names = [*(name for name in HEADER.split(",") if name != last), last]
+        cells = dict(zip(HEADER.split(","), GOOD.split(","), strict=True))
+        text = ",".join(names) + "\n" + ",".join(cells[name] for name in names)
+
+        assert [(last, CUT)] == problems(text)
+        assert [PAYMENT] == [row.payment for row in rows(text + "\n")]
+
+    @pytest.mark.parametrize(
+        ("columns", "line"),
+        [
+            (HEADER, GOOD),
+            (f"{HEADER},note", f"{GOOD},x"),
+            (f"{HEADER},", f"{GOOD},"),
+            (f"{HEADER},error_reason", f"{GOOD},x"),
+            (f"{HEADER},idempotency_key", f'{GOOD},"k-1"'),
+            (f"{HEADER},idempotency_key", f'{GOOD},""'),
+            (f"{HEADER},description", f'{GOOD},"5"" screen"'),
+            (f"{HEADER},description", f'{GOOD},"one,\ntwo"'),
+            (f"{HEADER},idempotency_key", f"{GOOD},k-1\r"),
+            (f"{HEADER},idempotency_key", f"{GOOD},k-1\n\n"),
+            (f"{HEADER},idempotency_key", f"{GOOD},k-1\n  "),
+            (f"{HEADER},idempotency_key", f"{GOOD},k-1\r\n,,,,"),
+        ],
+    )
+    def test_what_shows_by_itself_needs_no_line_end(self, columns: str, line: str) -> None:
+        """
+        Google Sheets ends no last line: a cut day or status is none, a quote would not be closed,
+        and what nobody reads does not matter.
+        """
+        (row,) = rows(f"{columns}\n{line}")
+
+        assert () == row.problems
+        assert row.payment is not None
+
+    def test_wherever_it_is_cut_nothing_else_is_sent(self) -> None:
+        """
+        Of a file that is cut at any place, each payment is one that the whole file has.
+        """
+        columns = f"{HEADER},description,idempotency_key".split(",")
+        lines = [f'{GOOD},"a, b",key-{n}' for n in (100, 200)]
+        for last in ("amount", "idempotency_key", "status", "description"):
+            order = [*(name for name in columns if name != last), last]
+            table = [columns, *csv.reader(lines)]
+            file = io.StringIO()
+            csv.writer(file).writerows(
+                [row[columns.index(name)] for name in order] for row in table
+            )
+            text = file.getvalue()
+            whole = {row.payment for row in rows(text)}
+            start = text.index("\n") + 1
+            for end in range(start, len(text)):
+                assert {row.payment for row in rows(text[:end])} <= whole | {None}
+
+    def test_what_else_is_wrong_is_told_too(self) -> None:
+        """
+        A row is not half corrected.
+        """
+        found = problems(f"{HEADER},email\n{GOOD.replace('49.00', '$49')},a@example.c")
+
+        assert {"email", "amount"} == {field for field, _ in found}
+
+    def test_a_header_alone_is_no_row(self) -> None:
+        """
+        A file of one line has none that could be cut.
+        """
+        assert [] == rows(f"{HEADER},email")
+
+    def test_a_cut_object_is_none(self) -> None:
+        """
+        JSON Lines need no line end: what is cut is no JSON.
+        """
+        assert [PAYMENT, PAYMENT] == [row.payment for row in rows(line() + line().strip())]
+        for end in range(1, len(line().strip())):
+            assert rows(line() + line()[:end])[1].payment is None
+
+
+class TestLineEnds:
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_a_text_of_several_lines_is_the_same_one(self, end: str) -> None:
+        """
+        Whichever line ends a program writes: the payment has one key, in every kind of file.
+        """
+        text = f"one{end}two"
+        expected = content_key(attrs.evolve(PAYMENT, description="one\ntwo"))
+        files: list[str | bytes] = [
+            f'{HEADER},description\n{GOOD},"{text}"\n',
+            line(description=text),
+            parquet(payments(1, amount=[Decimal(49)], description=[text])),
+        ]
+
+        for file in files:
+            (row,) = rows(file)
+            assert row.payment is not None
+            assert expected == content_key(row.payment)
+
+    def test_a_rejects_file_has_it_as_it_was(self, tmp_path: pathlib.Path) -> None:
+        """
+        What comes back is what was there.
+        """
+        data = write_rejects(tmp_path / "r", f'{HEADER},description\n{GOOD},"one\r\ntwo"\n')
+
+        assert b'"one\r\ntwo"' in data
 
 
 class TestJsonLines:
@@ -451,6 +648,40 @@ class TestJsonLines:
         assert 1000 == len(list(read))
         assert 50 == len(read.ignored)
 
+    def test_names_of_a_row_without_any_field_are_not_told(self) -> None:
+        """
+        They may be what it says, such as addresses of people.
+        """
+        read = reader(line(note=1) + '{"jane.doe@example.com": {"amount": 5}}\n')
+
+        assert 2 == len(list(read))
+        assert ["note"] == read.ignored
+
+    def test_a_row_takes_no_more_memory_than_its_text(self, tmp_path: pathlib.Path) -> None:
+        """
+        What is nested in it, and no field has, is not kept.
+        """
+        path = tmp_path / "p.jsonl"
+        path.write_text(line().replace("}", ', "x": [' + ",".join(["[]"] * 40_000) + "]}") * 40)
+        code = """
+with open(path, "rb") as file:
+    print(len([row for row in RowReader(file) if row.payment]))
+"""
+        read, mebibytes = memory_of(code, path)
+
+        assert "40" == read
+        assert 40 > mebibytes
+
+    def test_a_field_that_is_repeated_without_end_takes_no_long_look(self) -> None:
+        """
+        As many names as a line can hold are counted once.
+        """
+        began = time.process_time()
+        (row,) = rows("{" + ",".join(['"email":1'] * 95_000) + "}\n")
+
+        assert (Problem("email", "is given twice"),) == row.problems
+        assert 5 > time.process_time() - began
+
     def test_names_that_no_field_has_are_listed_once(self) -> None:
         """
         Extra names are ignored, and each is listed once however often it comes.
@@ -467,6 +698,32 @@ class TestJsonLines:
         """
         with pytest.raises(FileError, match="missing"):
             reader(line(), FileFormat.CSV)
+
+
+class TestIgnored:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f"{HEADER},{'N' * 100_000}\n{GOOD},x\n",
+            line(**{"N" * 100_000: 1}),
+            parquet(payments(1, **{"N" * 100_000: ["x"]})),
+        ],
+    )
+    def test_a_long_name_is_cut(self, text: str | bytes) -> None:
+        """
+        A name may be as long as a row; what is told of it is not.
+        """
+        read = reader(text)
+
+        assert 1 == len(list(read))
+        assert ["N" * 59 + "\u2026"] == read.ignored
+
+    def test_a_long_name_is_nearly_a_fields_all_the_same(self) -> None:
+        """
+        It is looked at as a whole.
+        """
+        with pytest.raises(FileError, match=r'rename the column "e_{58}…" to email$'):
+            reader(f"{HEADER},e{'_' * 90}mail\n")
 
 
 class TestSwallowedRows:
@@ -545,21 +802,18 @@ class TestSwallowedRows:
         assert ["amount"] == [problem.field for problem in row.problems]
 
 
+def write_rejects(path: pathlib.Path, text: str | bytes, *, key: str | None = None) -> bytes:
+    """Return what a rejects file has of all rows, up to where reading them ends."""
+    rejects = Rejects(str(path), reader(text))
+    for row in before_a_break(text)[0]:
+        rejects.write(row, row.problems or [Problem("", "refused")], key)
+    rejects.flush()
+    rejects.close()
+    return path.read_bytes()
+
+
 class TestRejects:
-    def write(
-        self,
-        path: pathlib.Path,
-        text: str | bytes,
-        *,
-        key: str | None = None,
-    ) -> bytes:
-        read = reader(text)
-        rejects = Rejects(str(path), read)
-        for row in read:
-            rejects.write(row, row.problems or [Problem("", "refused")], key)
-        rejects.flush()
-        rejects.close()
-        return path.read_bytes()
+    write = staticmethod(write_rejects)
 
     @pytest.mark.parametrize(
         "text",
@@ -651,6 +905,59 @@ class TestRejects:
         (problem,) = again.problems
         assert "idempotency_key" == problem.field
         assert "is undecided" in problem.reason
+
+    def test_repeated_column_names_stop_no_later_run(self, tmp_path: pathlib.Path) -> None:
+        """
+        Among its rows, column names that a file had once more are a bad row, not a header.
+        """
+        bad = GOOD.replace("49.00", "$49")
+        data = f"{HEADER}\n{HEADER}\n{bad}\n"
+        for turn in range(3):
+            data = self.write(tmp_path / str(turn), data).decode()
+            again, wrong = rows(data)
+
+            assert "has the column names once more" in again.problems[0].reason
+            assert "amount" == wrong.problems[0].field
+        assert [None, PAYMENT] == [row.payment for row in rows(data.replace("$", ""))]
+
+    def test_nor_do_those_of_another_file(self, tmp_path: pathlib.Path) -> None:
+        """
+        They ended the reading of the first file; rows beside them in its rejects file are its own.
+        """
+        other = HEADER.replace("payment_date,valid_until", "valid_until,payment_date")
+        bad = GOOD.replace("49.00", "$49")
+        read = reader(f"{HEADER}\n{bad}\n{other}\n{GOOD}\n")
+        rejects = Rejects(str(tmp_path / "r"), read)
+        found = iter(read)
+        late, names = next(found), next(found)
+        rejects.write(names, names.problems)
+        rejects.write(late, late.problems)  # as a payment that the vendor refuses
+        rejects.close()
+        data = (tmp_path / "r").read_text()
+
+        assert [None, PAYMENT] == [row.payment for row in rows(data.replace("$", ""))]
+
+    @pytest.mark.parametrize("name", ["a\rb", "x\0y", "a\r\nb", "\r", "a\nb"])
+    def test_a_name_that_no_first_line_can_have_is_mended(
+        self, tmp_path: pathlib.Path, name: str
+    ) -> None:
+        """
+        A Parquet column may be called anything; the rejects file can be read again.
+        """
+        columns = payments(1, amount=["$49"], **{name: ["x"]})
+        data = self.write(tmp_path / "r", parquet(columns)).replace(b"$", b"")
+
+        assert [PAYMENT.case_id] == [row.payment.case_id for row in rows(data) if row.payment]
+
+    def test_its_last_line_ends(self, tmp_path: pathlib.Path) -> None:
+        """
+        Of a file whose own last line may be cut, and has no end.
+        """
+        text = f"{HEADER},idempotency_key\n{GOOD},key-1"
+        data = self.write(tmp_path / "r", text)
+
+        assert data.endswith(b",key-1\n")
+        assert [("idempotency_key", CUT)] == problems(text)
 
     def test_a_lone_carriage_return_stays_in_its_cell(self, tmp_path: pathlib.Path) -> None:
         """

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _BARE = {name.replace("_", ""): name for name in FIELDS}
+_SHOWN = 60  # characters of a name in a message
 
 
 class Columns:
@@ -23,21 +24,22 @@ class Columns:
 
         fields: The field that each of them is, None for those that no field has.
 
-        ignored: The names of those, our own error columns apart.
+        ignored: The names of those, as `shown`, our own error columns apart.
     """
 
     def __init__(self, header: Sequence[str]) -> None:
         self.header = tuple(header)
         self.fields = tuple(SPELLED.get(name) for name in self.header)
-        self.ignored = [
+        self._unknown = [
             name
             for name, field in zip(self.header, self.fields, strict=True)
             if field is None and name and name not in ERROR_COLUMNS
         ]
+        self.ignored = [shown(name) for name in self._unknown]
 
     def faults(self) -> list[str]:
         """Return what is wrong with them: rows of such a file would not say what they seem to."""
-        near = near_misses(self.ignored)
+        near = near_misses(self._unknown)
         faults = [_rename(name, field) for field, name in near.items()]
         found = [field for field in self.fields if field is not None]
         twice = sorted({field for field in found if found.count(field) > 1})
@@ -59,10 +61,20 @@ def near_misses(names: Iterable[str]) -> dict[str, str]:
     return {_BARE[plain]: name for name, plain in bare.items() if plain in _BARE}
 
 
+def field_meant(name: str) -> str | None:
+    """Return the field that *name* names, be it only nearly; None where it names none."""
+    return SPELLED.get(name) or _BARE.get(_bare(name))
+
+
+def shown(name: str) -> str:
+    """Return *name* as messages have it: one may be as long as a row."""
+    return name if len(name) <= _SHOWN else f"{name[: _SHOWN - 1]}\u2026"
+
+
 def _bare(name: str) -> str:
     return re.sub(r"[\s_-]", "", "".join(filter(str.isprintable, name))).lower()
 
 
 def _rename(name: str, field: str) -> str:
     why = f" (it {reason})" if (reason := unseen(name)) else ""
-    return f'rename the column "{name}" to {field}{why}'
+    return f'rename the column "{shown(name)}" to {field}{why}'

@@ -7,10 +7,18 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from carevalidate_async._files.columns import Columns
-from carevalidate_async._files.fields import REQUIRED, SPELLED, FileRow, Problem, read_day, to_row
+from carevalidate_async._files.columns import Columns, field_meant
+from carevalidate_async._files.fields import (
+    ERROR_COLUMNS,
+    REQUIRED,
+    FileRow,
+    Problem,
+    read_day,
+    to_row,
+)
 from carevalidate_async._files.kinds import FileError, FileFormat
-from carevalidate_async._files.lines import Lines, RecordTooLongError
+from carevalidate_async._files.lines import MAX_RECORD, Lines, RecordTooLongError
+from carevalidate_async._files.unpack import DamagedError
 from carevalidate_async.models import PaymentStatus
 
 if TYPE_CHECKING:
@@ -26,6 +34,8 @@ _TELLING = re.compile(
     re.IGNORECASE,
 )
 _AROUND_NAMES = "\ufeff \t"  # the second file's byte order mark comes along
+# Of these, what is left of a value that is cut short is refused.
+_SHOWS_A_CUT = ("payment_date", "valid_until", "status")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -53,7 +63,7 @@ class CsvRows:
         self._lines = lines
         first = lines.record[-1]
         self._reader = csv.reader(itertools.chain([first], lines), strict=True)
-        self._over = False
+        self._doubt: str | None = None  # why nothing further is read
         self._columns = Columns(self._names())
         self.header = self._columns.header
         self.ignored = self._columns.ignored
@@ -78,8 +88,13 @@ class CsvRows:
         return names
 
     def __iter__(self) -> Iterator[FileRow]:
-        """Give the rows that are not blank; after one that leaves all others in doubt, no more."""
-        while not self._over:
+        """
+        Give the rows that are not blank.
+
+        Raises:
+            DamagedError: After a row that leaves all others in doubt, or where the file breaks off.
+        """
+        while True:
             line = self._lines.begin()
             try:
                 cells = next(self._reader)
@@ -88,17 +103,19 @@ class CsvRows:
             except csv.Error as error:
                 yield self._broken(line, str(error))
             except RecordTooLongError:
-                yield self._broken(line, "limit")
+                yield self._too_long(line)
             else:
                 if any(cell.strip() for cell in cells):
                     yield self._row(line, cells)
+            if self._doubt is not None:
+                raise DamagedError(self._doubt).after(f"line {line}")
 
     def _row(self, line: int, cells: list[str]) -> FileRow:
         if any(self._holds_rows(cell) for cell in cells):
             return self._broken(line, "")
         row = self._of_cells(line, cells)
         if row.payment is None and self._names_columns(cells):
-            problem = Problem("", self._second_header(cells))
+            problem = Problem("", self._second_header(line, cells))
             return FileRow(line=line, problems=(problem,), original=tuple(cells))
         return row
 
@@ -109,19 +126,35 @@ class CsvRows:
             problem = Problem("", f"has {amount} cells: {len(cells)}, and the header {width}")
             return FileRow(line=line, problems=(problem,), original=original)
         fields = zip(self._columns.fields, cells, strict=True)
-        return to_row(line, {f: cell for f, cell in fields if f is not None}, original)
+        cut = () if self._lines.ended else self._perhaps_cut(cells)
+        return to_row(line, {f: cell for f, cell in fields if f is not None}, original, cut)
+
+    def _perhaps_cut(self, cells: Sequence[str]) -> tuple[Problem, ...]:
+        """Return what is wrong with the last row of a file that does not end its last line."""
+        field = self._columns.fields[-1]
+        if field is None or field in _SHOWS_A_CUT:
+            return ()
+        # Of a cell in quotes they would be missing, and before half a line end it is whole.
+        quoted = ',"{}"'.format(cells[-1].replace('"', '""'))
+        if "".join(self._lines.record).endswith(("\r", quoted)):
+            return ()
+        reason = "may be cut short: the file ends without a line end; add one if it is whole"
+        return (Problem(field, reason),)
 
     def _names_columns(self, cells: Sequence[str]) -> bool:
-        return set(REQUIRED) <= {SPELLED.get(cell.strip(_AROUND_NAMES)) for cell in cells}
+        return set(REQUIRED) <= set(map(_field_of, cells))
 
-    def _second_header(self, cells: Sequence[str]) -> str:
-        if tuple(cell.strip(_AROUND_NAMES) for cell in cells) == self.header:
+    def _second_header(self, line: int, cells: Sequence[str]) -> str:
+        same = self._columns.fields == tuple(map(_field_of, cells))
+        # What a rejects file has of another one says nothing of the rows around it.
+        rejected = self.header[0] == ERROR_COLUMNS[0] and cells[0].isdecimal()
+        if same or rejected:
             return "has the column names once more; were files put together? Delete it"
         # In another order a row would still look like one, and say something else.
-        self._over = True
+        self._doubt = f"line {line} has other column names than the first line"
         return (
             "has other column names than the first line; were files put together? "
-            f"Nothing after line {self._lines.number} was read"
+            f"Nothing after line {line} was read"
         )
 
     def _holds_rows(self, cell: str) -> bool:
@@ -132,17 +165,35 @@ class CsvRows:
         return len(telling) > 1 and any(telling)  # two numbers alone stand in texts, too
 
     def _broken(self, line: int, error: str) -> FileRow:
+        if "limit" in error:
+            return self._too_long(line)
         last = self._lines.number
         where = f"lines {line} to {last} were" if last > line else f"line {line} was"
         reason = f"has a quote in the wrong place, or one that is never closed; {where} not read"
-        if "limit" in error:
-            reason = f"is too long; is a quote not closed? Nothing after line {last} was read"
-            self._over = True
-        elif "new-line" in error:
+        if "new-line" in error:
             reason = f"has a CR without LF, the line end of old Macs; {where} not read"
+        return self._beginning(line, reason)
+
+    def _too_long(self, line: int) -> FileRow:
+        record = self._lines.record
+        in_quotes = len(record) > 1 or '"' in record[0]
+        if in_quotes or any(b'"' in piece for piece in self._lines.rest_of_line()):
+            self._doubt = f"line {line} has a quote that is not closed, or is too long"
+            reason = f"is too long; is a quote not closed? Nothing after line {line} was read"
+        else:
+            longest = csv.field_size_limit()
+            reason = f"is too long; a cell has at most {longest} characters, a row {MAX_RECORD}"
+        return self._beginning(line, reason)
+
+    def _beginning(self, line: int, reason: str) -> FileRow:
         # One cell: read in any other way, it might pass for a row that nobody wrote.
         beginning = "".join(self._lines.record)[:_SHOWN].rstrip()
         return FileRow(line=line, problems=(Problem("", reason),), original=(beginning,))
+
+
+def _field_of(cell: str) -> str | None:
+    """Return the field that a cell would name in a header."""
+    return field_meant(cell.strip(_AROUND_NAMES))
 
 
 def _hints(names: Sequence[str], first: str) -> list[str]:

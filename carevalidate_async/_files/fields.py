@@ -49,6 +49,12 @@ class Number(str):
     __slots__ = ()
 
 
+class JsonObject(str):
+    """The text of a JSON object, which takes less memory than what it says."""
+
+    __slots__ = ()
+
+
 @attrs.frozen
 class Problem:
     """
@@ -80,13 +86,14 @@ class FileRow:
 
         problems: All that is wrong with it.
 
-        original: The row as it was read, for the rejects file; it holds personal data.
+        original: The row as it was read, for the rejects file: its cells, a `JsonObject`, or a text
+            that is none. It holds personal data.
     """
 
     line: int
     payment: PaymentConfirmation | None = None
     problems: tuple[Problem, ...] = ()
-    original: Sequence[str] | Mapping[str, object] | str = attrs.field(default="", repr=False)
+    original: Sequence[str] | str = attrs.field(default="", repr=False)
 
 
 def content_key(payment: PaymentConfirmation) -> str:
@@ -136,6 +143,11 @@ def _read_status(text: str) -> PaymentStatus | str:
     return text
 
 
+def _read_text(text: str) -> str:
+    """Return *text* with LF at the ends of its lines: the same one, whoever wrote the file."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 _READERS: Mapping[str, Callable[[str], object]] = {
     "amount": read_amount,
     "payment_date": read_day,
@@ -143,11 +155,6 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     "status": _read_status,
 }
 _USUAL: Mapping[str, re.Pattern[str]] = {
-def _read_text(text: str) -> str:
-    """Return *text* with LF at the ends of its lines: the same one, whoever wrote the file."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
     "amount": _AMOUNT,
     "payment_date": _DAY,
     "valid_until": _DAY,
@@ -160,6 +167,7 @@ def _read_text(text: str) -> str:
 _LOOKS: Mapping[str, Callable[[str], str | None]] = {
     "amount": partial(unseen, blanks=True),
     "description": control,
+    **dict.fromkeys(("case_id", "decision_id", "idempotency_key", "phone_number"), identifier),
 }
 
 
@@ -172,7 +180,6 @@ def _read(name: str, value: object) -> object:
         reason = "must be a number or text" if name == "amount" else "must be text"
         raise ValueError(reason)  # noqa: TRY004 - what a file holds is a value
     if not _USUAL.get(name, ORDINARY).fullmatch(value):
-    **dict.fromkeys(("case_id", "decision_id", "idempotency_key", "phone_number"), identifier),
         _look_at(name, value)
     return _READERS.get(name, _read_text)(value)
 
@@ -191,7 +198,7 @@ def _look_at(name: str, value: str) -> None:
 def to_row(
     line: int,
     values: Mapping[str, object],
-    original: Sequence[str] | Mapping[str, object],
+    original: Sequence[str] | str,
     problems: Sequence[Problem] = (),
 ) -> FileRow:
     """Return the row that *values* make, by field; blank and None are as good as absent."""

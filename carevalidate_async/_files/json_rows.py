@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from carevalidate_async._codec import too_deep
-from carevalidate_async._files.columns import near_misses
+from carevalidate_async._files.columns import near_misses, shown
 from carevalidate_async._files.fields import (
     ERROR_COLUMNS,
     SPELLED,
     FileRow,
+    JsonObject,
     Number,
     Problem,
     to_row,
@@ -43,10 +45,14 @@ _FAULTS = tuple(
 class _Object(dict[str, object]):
     """A JSON object that remembers which fields came twice, in either spelling."""
 
+    repeated: tuple[str, ...] = ()
+
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
         fields = [SPELLED[name] for name, _ in pairs if name in SPELLED]
-        self.repeated = sorted({field for field in fields if fields.count(field) > 1})
+        if len(set(fields)) < len(fields):
+            times = Counter(fields)
+            self.repeated = tuple(sorted(field for field in times if times[field] > 1))
 
 
 class JsonRows:
@@ -58,7 +64,8 @@ class JsonRows:
 
         header: Empty: each object names its own fields.
 
-        ignored: Names that no field has, each told once; it grows while rows are read, up to 50.
+        ignored: Names that no field has, in rows that have a field, each told once; it grows while
+            rows are read, up to 50.
 
     Args:
         lines: Read up to the first line that is not blank.
@@ -74,8 +81,15 @@ class JsonRows:
         self._lines = lines
         self._again = [lines.record[-1]]
         self.ignored: list[str] = []
-        if lines.record[-1].strip() == "{":
+        first = lines.record[-1].strip()
+        if first == "{":
             raise FileError("its objects are written over several lines; write one a line")
+        if first.endswith(("{", "[", ",")) and not _is_json(first):
+            raise FileError(
+                "it is one JSON document over several lines, going by the end of its first line "
+                f"({first[-1]}); write each payment as an object on a line of its own, with no "
+                "commas between them"
+            )
 
     @property
     def bytes_read(self) -> int:
@@ -89,7 +103,8 @@ class JsonRows:
             try:
                 text = self._again.pop() if self._again else next(self._lines, None)
             except RecordTooLongError as error:
-                self._lines.skip_line()
+                for _ in self._lines.rest_of_line():
+                    pass
                 beginning = "".join(self._lines.record)[:_SHOWN].rstrip()
                 yield FileRow(line=line, problems=(Problem("", f"is {error}"),), original=beginning)
             else:
@@ -104,13 +119,7 @@ class JsonRows:
         reason = "is not one JSON object"
         try:
             text.encode()
-            document = json.loads(
-                text,
-                object_pairs_hook=_Object,
-                parse_float=Number,
-                parse_int=Number,
-                parse_constant=Number,
-            )
+            document = parsed(text)
         except UnicodeEncodeError:
             reason = "is not UTF-8 text; save the file as UTF-8"
         except json.JSONDecodeError as error:
@@ -124,20 +133,51 @@ class JsonRows:
         if document.repeated:  # the object holds one of the values, the text all of them
             twice = tuple(Problem(field, "is given twice") for field in document.repeated)
             return FileRow(line=line, problems=twice, original=text)
-        if not document.keys() & SPELLED.keys() and any(map(_is_rows, document.values())):
+        values = {SPELLED[name]: value for name, value in document.items() if name in SPELLED}
+        if not values and any(map(_is_rows, document.values())):
             inside = Problem("", "has objects in a list; write each of them on a line of its own")
             return FileRow(line=line, problems=(inside,), original=text)
         problems = [Problem(near, "is spelled differently") for near in near_misses(document)]
-        self._ignore(document)
-        values = {SPELLED[name]: value for name, value in document.items() if name in SPELLED}
-        return to_row(line, values, document, problems)
+        if values:  # otherwise its names may be what it says, such as addresses
+            self._ignore(document)
+        return to_row(line, values, JsonObject(text), problems)
 
     def _ignore(self, document: _Object) -> None:
         for name in document:
             if len(self.ignored) == _MOST_IGNORED:
                 return
-            if name not in SPELLED and name not in (*ERROR_COLUMNS, *self.ignored):
-                self.ignored.append(name)
+            if name not in SPELLED and name not in ERROR_COLUMNS:
+                cut = shown(name)
+                if cut not in self.ignored:
+                    self.ignored.append(cut)
+
+
+def parsed(text: str) -> object:
+    """
+    Return what JSON says, each number as `Number`.
+
+    Raises:
+        json.JSONDecodeError: It is no JSON.
+
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(
+        text,
+        object_pairs_hook=_Object,
+        parse_float=Number,
+        parse_int=Number,
+        parse_constant=Number,
+    )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        parsed(text)
+    except json.JSONDecodeError:
+        return False
+    except RecursionError:
+        pass
+    return True
 
 
 def _is_rows(value: object) -> bool:

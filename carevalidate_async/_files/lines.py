@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from carevalidate_async._files.unpack import DamagedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from io import BufferedIOBase
 
 MAX_RECORD = 1_048_576
@@ -25,6 +26,15 @@ class Lines:
 
     Bytes that are not UTF-8 come out as lone surrogates, so that they can be told, and written back
     unchanged.
+
+    Attributes:
+        number: Of the line that was read last, the first one being 1.
+
+        bytes_read: Of all that was read so far.
+
+        record: The lines of the record so far.
+
+        ended: Whether the line that was read last has its end.
     """
 
     def __init__(self, stream: BufferedIOBase) -> None:
@@ -32,8 +42,8 @@ class Lines:
         self.number = 0
         self.bytes_read = 0
         self.record: list[str] = []
+        self.ended = True
         self._size = 0
-        self._at_start = True  # of a line
 
     def begin(self) -> int:
         """Begin a record; return the number of its first line."""
@@ -60,10 +70,11 @@ class Lines:
             raise RecordTooLongError(f"longer than {MAX_RECORD} bytes")
         return text
 
-    def skip_line(self) -> None:
-        """Read to the end of a line that was too long, if it was not read to there already."""
-        while not self._at_start and (data := self._read()):
+    def rest_of_line(self) -> Iterator[bytes]:
+        """Give the rest of a line that was too long in pieces, if it was not read to its end."""
+        while not self.ended and (data := self._read()):
             self._count(data)
+            yield data
 
     def _read(self) -> bytes:
         try:
@@ -75,4 +86,4 @@ class Lines:
 
     def _count(self, data: bytes) -> None:
         self.bytes_read += len(data)
-        self._at_start = data.endswith(b"\n")
+        self.ended = data.endswith(b"\n")

@@ -7,14 +7,27 @@ import csv
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from carevalidate_async._files.fields import ERROR_COLUMNS, SPELLED, FileRow, Number, Problem
+from carevalidate_async._files.fields import (
+    ERROR_COLUMNS,
+    SPELLED,
+    FileRow,
+    JsonObject,
+    Number,
+    Problem,
+)
+from carevalidate_async._files.json_rows import parsed
 from carevalidate_async._files.kinds import FileFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from carevalidate_async._files.rows import Rows
+
+# In the first line they would make a file of it that cannot be read; only a column that no field
+# has can have them in its name.
+_NO_NAME = str.maketrans("\r\0", "  ")
 
 
 class Rejects:
@@ -56,7 +69,7 @@ class Rejects:
         # A lone carriage return would end the row for its reader, and is not quoted by itself.
         self._quoting = csv.writer(self._file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         if not self._in_json:
-            names = [reader.header[i] for i in self._kept]
+            names = [reader.header[i].translate(_NO_NAME) for i in self._kept]
             self._writer.writerow([*ERROR_COLUMNS, *self._own_key("idempotency_key"), *names])
             try:  # now, so that a full disk is found before anything is sent
                 self.flush()
@@ -85,7 +98,7 @@ class Rejects:
             with self._named():
                 self._file.write(_reject_line(row, field, reason, key))
             return
-        cells = list(row.original) if isinstance(row.original, Sequence) else []
+        cells = list(row.original)
         if key is not None and self._key_at is not None:
             cells[self._key_at] = key
         if len(cells) == self._width:
@@ -117,9 +130,10 @@ class Rejects:
 
 def _reject_line(row: FileRow, field: str, reason: str, key: str | None) -> str:
     errors = dict(zip(ERROR_COLUMNS, (row.line, field, reason), strict=True))
-    if not isinstance(row.original, Mapping):
+    document = parsed(row.original) if isinstance(row.original, JsonObject) else None
+    if not isinstance(document, dict):
         return _json({**errors, "original": row.original}) + "\n"
-    kept = {n: v for n, v in row.original.items() if n not in ERROR_COLUMNS}
+    kept = {n: v for n, v in document.items() if n not in ERROR_COLUMNS}
     if key is not None:
         kept = {n: v for n, v in kept.items() if SPELLED.get(n) != "idempotency_key"}
         kept["idempotency_key"] = key
