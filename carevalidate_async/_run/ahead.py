@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from carevalidate_async._files.fields import FileRow, content_key
+from carevalidate_async._files.fields import FIELDS, FileRow, content_key
 
 if TYPE_CHECKING:
     from carevalidate_async._files.rows import Rows
 
 BATCH = 256
 """Rows that are taken together."""
+
+MOST_BYTES = 16_777_216
+"""Bytes of memory that rows take together, at most, which are read ahead, or taken together."""
 
 Read: TypeAlias = tuple[FileRow, str]
 """A row, and the key that its content gives."""
@@ -34,7 +38,8 @@ class Ahead:
         self._reader = reader
         self._rows_read = 0
         self._loop = asyncio.get_running_loop()
-        self._rows: deque[Read] = deque()
+        self._rows: deque[tuple[Read, int]] = deque()  # each with the bytes that it takes
+        self._bytes = 0
         self._guard = threading.Condition()
         self._news = asyncio.Event()
         self._ended = False
@@ -65,7 +70,7 @@ class Ahead:
         while True:
             await self._news.wait()
             with self._guard:
-                batch = [self._rows.popleft() for _ in range(min(BATCH, len(self._rows)))]
+                batch = [self._take() for _ in range(min(BATCH, len(self._rows)))]
                 self._guard.notify()
                 if not self._rows and not self._ended:
                     self._news.clear()
@@ -75,6 +80,11 @@ class Ahead:
                 raise self._error
             if self._ended:
                 return None
+
+    def _take(self) -> Read:
+        read, size = self._rows.popleft()
+        self._bytes -= size
+        return read
 
     def estimate(self, size: int | None) -> int | None:
         """Return how many rows a file of *size* bytes has, going by what was read of it."""
@@ -101,14 +111,29 @@ class Ahead:
             self._tell()
 
     def _add(self, read: Read) -> bool:
+        size = _size(read[0])
         with self._guard:
-            self._guard.wait_for(lambda: self._closed or len(self._rows) < 2 * BATCH)
+            self._guard.wait_for(lambda: self._closed or self._has_room(size))
             if not self._closed:
-                self._rows.append(read)
+                self._rows.append((read, size))
+                self._bytes += size
                 if len(self._rows) == 1:
                     self._tell()
             return not self._closed
 
+    def _has_room(self, size: int) -> bool:
+        if not self._rows:  # for one, however long it is
+            return True
+        return len(self._rows) < 2 * BATCH and self._bytes + size <= MOST_BYTES
+
     def _tell(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._news.set)
+
+
+def _size(row: FileRow) -> int:
+    """Return how many bytes the texts of *row* take in memory."""
+    if not isinstance(row.original, str):
+        return sum(map(sys.getsizeof, row.original))  # its payment is made of these texts
+    values = [getattr(row.payment, name) for name in FIELDS] if row.payment else []
+    return sum(map(sys.getsizeof, [row.original, *values]))

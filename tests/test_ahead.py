@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from carevalidate_async._files.fields import FileRow, JsonObject
+from carevalidate_async._files.rows import FileFormat
+from carevalidate_async._run import ahead
+from carevalidate_async._run.ahead import Ahead
+from input_files import PAYMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Given:
+    """
+    Rows that are there already.
+
+    Attributes:
+        count: How many were read.
+
+        third: Set once three were.
+    """
+
+    format = FileFormat.JSONL
+    header = ()
+    bytes_read = 0
+
+    def __init__(self, rows: Sequence[FileRow]) -> None:
+        self._rows = rows
+        self.ignored: list[str] = []
+        self.count = 0
+        self.third = threading.Event()
+
+    def __iter__(self) -> Iterator[FileRow]:
+        for row in self._rows:
+            self.count += 1
+            if self.count == 3:
+                self.third.set()
+            yield row
+
+
+LONG = "x" * 4000
+
+
+class TestAhead:
+    @pytest.mark.parametrize(
+        "row",
+        [
+            FileRow(line=1, original=JsonObject(LONG)),
+            FileRow(line=1, original=(LONG[:2000], LONG[2000:])),
+            FileRow(line=1, original="", payment=attrs.evolve(PAYMENT, description=LONG)),
+        ],
+    )
+    async def test_long_rows_are_read_a_few_ahead(
+        self, monkeypatch: pytest.MonkeyPatch, row: FileRow
+    ) -> None:
+        """
+        Rows that are read ahead, or taken together, are bounded by the memory that they take.
+        """
+        monkeypatch.setattr(ahead, "MOST_BYTES", 10_000)
+        given = Given([row] * 20)
+        reading = Ahead(given)
+        await asyncio.to_thread(given.third.wait, 10)
+        taken = 0
+        while batch := await reading.next(unless=asyncio.Event()):
+            assert 2 >= len(batch)
+            taken += len(batch)
+            assert 3 >= given.count - taken
+
+        assert 20 == taken
+
+    async def test_one_is_read_however_long_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        A row beyond the bound waits until it is the only one.
+        """
+        monkeypatch.setattr(ahead, "MOST_BYTES", 10)
+        reading = Ahead(Given([FileRow(line=n, original=LONG) for n in range(5)]))
+        lines = []
+        while batch := await reading.next(unless=asyncio.Event()):
+            ((row, _),) = batch
+            lines.append(row.line)
+
+        assert [0, 1, 2, 3, 4] == lines
