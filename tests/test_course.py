@@ -460,6 +460,28 @@ class TestTroubles:
         )
         assert [9, 5] == [row.line for row in groups[0].examples]
 
+    def test_rows_that_were_left_are_taken_together(self, course: Course) -> None:
+        """
+        However many rows a run ends before, they are one group with its first rows, and take the
+        place of few others.
+        """
+        settle(course, line=2, error="BadRequestError", status=400)
+        course.left("not_sent", [], "why")
+        for first in range(10, 100_010, 1000):
+            course.left("not_sent", [(first + n, f"key-{first + n}") for n in range(1000)], "why")
+        settle(course, "invalid", line=200_000)
+        left, *others = course.groups()
+        rows = course.listed()
+
+        assert ("not_sent", None, None, "why", 100_000, 10, 100_009) == attrs.astuple(left)[:-1]
+        assert [(line, "why", f"key-{line}") for line in range(10, 15)] == [
+            (row.line, row.reason, row.key) for row in left.examples
+        ]
+        assert {"rejected", "invalid"} == {group.outcome for group in others}
+        assert 100_002 == course.troubled
+        assert {"rejected": 1, "not_sent": 100_000, "invalid": 1} == course.whole().rows
+        assert (MOST_LISTED, 2, 200_000) == (len(rows), rows[0].line, rows[-1].line)
+
     def test_groups_are_bounded(self, course: Course) -> None:
         """
         A vendor with a new code for each row fills no memory: what is too much is one last group.

@@ -140,6 +140,20 @@ class Course:
             outcome, line=line, key=key, error=error, status=status, code=code, reason=reason
         )
 
+    def left(self, outcome: str, rows: Sequence[tuple[int, str | None]], reason: str) -> None:
+        """
+        Count rows that the run did not come to, however many they are.
+
+        Args:
+            outcome: The name that the summary counts them under.
+
+            rows: The line and the key of each.
+
+            reason: Why, in words of ours.
+        """
+        self.good(outcome, len(rows))
+        self._troubles.add_many(outcome, rows, reason)
+
     def allowed(self, limit: int, rate: float | None) -> None:
         """From now on so many payments may be in flight, and so many requests begin per second."""
         if self._clock() >= self._until:

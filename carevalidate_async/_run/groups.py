@@ -129,6 +129,22 @@ class Troubles:
                 group.examples.append(row)
             self._list(row)
 
+    def add_many(self, outcome: str, rows: Sequence[tuple[int, str | None]], reason: str) -> None:
+        """Take in the lines and keys of rows for one reason, most of them at the cost of a sum."""
+        kept = 0
+        for line, key in rows:
+            if kept >= MOST_EXAMPLES and not self._has_room(outcome):
+                break
+            self.add(outcome, line=line, key=key, error=None, status=None, code=None, reason=reason)
+            kept += 1
+        lines = [line for line, _ in rows[kept:]]
+        if lines:
+            self.count += len(lines)
+            code = reason[:_LONGEST_CODE] if outcome in _FEW_REASONS else None
+            group = self._group((outcome, None, None, code), lines[0])
+            group.count += len(lines)
+            group.first, group.last = min(group.first, *lines), max(group.last, *lines)
+
     def _group(self, kind: _Kind, line: int) -> Group:
         if kind not in self._groups and len(self._groups) >= MOST_GROUPS:
             kind = _OTHERS
