@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import click
 
-from carevalidate_async._commands.output import say
+from carevalidate_async._commands.output import name_of, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +105,7 @@ def command(run: Callable[..., int]) -> Callable[..., None]:
 @contextlib.contextmanager
 def open_input(file: str) -> Iterator[BufferedReader]:
     """Open *file*, - for standard input, to read bytes."""
-    name = "standard input" if file == "-" else file
+    name = "standard input" if file == "-" else name_of(file)
     try:
         handle = 0 if file == "-" else os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         regular = stat.S_ISREG(os.fstat(handle).st_mode)

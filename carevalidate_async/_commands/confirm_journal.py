@@ -11,7 +11,7 @@ import attrs
 import click
 
 from carevalidate_async._commands.command import Options, StopError
-from carevalidate_async._commands.output import say
+from carevalidate_async._commands.output import name_of, one_line, say
 
 if TYPE_CHECKING:
     import contextlib
@@ -46,14 +46,14 @@ async def open_journal(
     try:
         return await stack.enter_async_context(journal)
     except JournalError as error:
-        raise StopError(str(error)) from None
+        raise StopError(one_line(str(error))) from None
 
 
 def note_beginning(journal: Journal, file: str, note: Callable[[str], None]) -> None:
     """Say what file the journal was begun with, where that is another one."""
     if journal.begun_with != _named(file):
         begun_with = journal.begun_with or "standard input"
-        note(f"The journal was begun with {click.format_filename(begun_with)}")
+        note(f"The journal was begun with {name_of(begun_with)}")
 
 
 def note_old_keys(journal: Journal, note: Callable[[str], None]) -> None:
@@ -62,22 +62,20 @@ def note_old_keys(journal: Journal, note: Callable[[str], None]) -> None:
         note(
             f"Not asked for again: {journal.too_old:,} of the unknown rows, since the vendor may "
             "have forgotten their keys (--max-key-age). Look them up there; what to do then says: "
-            + shlex.join(["carevalidate", "status", click.format_filename(journal.path)])
+            + shlex.join(["carevalidate", "status", name_of(journal.path)])
         )
 
 
 async def end_run(journal: Journal, summary: Summary) -> None:
     """Put down how the run ended; where that cannot be, it is said and changes nothing."""
-    from carevalidate_async.journal import Duplicates, Ending, JournalError
+    from carevalidate_async.journal import Duplicates, JournalError
 
-    ending = Ending.STOPPED_EARLY if summary.stopped_by else Ending.COMPLETE
-    ending = Ending.INTERRUPTED if summary.interrupted else ending
     counts = attrs.asdict(summary.counts)
     counts["to_decide"] = 0 if summary.duplicates is Duplicates.ONCE else counts["duplicates"]
     try:
-        await journal.end(ending, counts, summary.stopped_by)
+        await journal.end(summary.ending, counts, summary.stopped_by)
     except JournalError as error:
-        say(f"How the run ended is not in its journal: {error}", sys.stderr)
+        say(f"How the run ended is not in its journal: {one_line(str(error))}", sys.stderr)
 
 
 def _named(file: str) -> str | None:

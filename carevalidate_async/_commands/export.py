@@ -16,7 +16,7 @@ import click
 from carevalidate_async._commands.command import StopError, command, open_input
 from carevalidate_async._commands.confirm import check_paths
 from carevalidate_async._commands.key_age import KEY_AGE
-from carevalidate_async._commands.output import mute, say
+from carevalidate_async._commands.output import mute, name_of, one_line, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,7 +121,7 @@ def export(
                 seen = f"line {row.line} of {_shown(runs[row.run - 1].file)}"
                 say(f"not in {_shown(source)}: key {row.key}, last seen in {seen}", sys.stderr)
     except JournalError as error:
-        raise StopError(str(error)) from None
+        raise StopError(one_line(str(error))) from None
     say(f"{written:,} written, of {_shown(source)}; {missing:,} not found there", sys.stderr)
     if found.unplanned:
         say(f"{found.unplanned:,} rows of it are in no run of this journal yet", sys.stderr)
@@ -160,7 +160,7 @@ def _write(found: Export, source: str, form: str | None, path: str) -> int:
             raise StopError(f"{_shown(source)}: {error}") from None
         except OSError as error:
             whole = "; what was written is not whole" if written else ""
-            name = error.filename or _shown(source)
+            name = _shown(error.filename or source)
             raise StopError(f"{name}: {error.strerror}{whole}") from None
     return written
 
@@ -184,4 +184,4 @@ def _output(path: str) -> Iterator[str]:
 
 
 def _shown(file: str | None) -> str:
-    return "standard input" if file in {None, "-"} else click.format_filename(str(file))
+    return "standard input" if file in {None, "-"} else name_of(str(file))

@@ -13,6 +13,7 @@ import click
 
 # What moves a terminal's cursor, turns its writing round or sets its title; lines and tabs stay.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_NOT_IN_A_LINE = re.compile(rf"[\t\n]|{_CONTROLS.pattern}")
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,16 @@ def harmless(text: str) -> str:
     return _CONTROLS.sub("?", text)
 
 
+def one_line(text: str) -> str:
+    """Return *text* from elsewhere as one line: what would end it, or do more, is spelled out."""
+    return _NOT_IN_A_LINE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def name_of(path: str) -> str:
+    """Return a file's name as it can be shown: it may hold bytes that are no text, and controls."""
+    return one_line(click.format_filename(path))
+
+
 def mute(stream: TextIO) -> None:
     """
     Send what is left in the buffer of a broken *stream*, and all that follows, nowhere.
@@ -57,13 +68,18 @@ def mute(stream: TextIO) -> None:
 
 def print_json(document: Mapping[str, object]) -> bool:
     """Print *document* to standard output, in one line of ASCII; tell whether it got there."""
+    return say(json_line(document), sys.stdout)
+
+
+def json_line(document: Mapping[str, object]) -> str:
+    """Return *document* as JSON, in one line of ASCII."""
     from carevalidate_async._codec import encode
 
     try:
         text = encode(document).decode()
     except UnicodeEncodeError:  # a lone surrogate, which a header can hold
         text = encode({name: _printable(value) for name, value in document.items()}).decode()
-    return say(re.sub("[^\0-\x7f]", lambda found: json.dumps(found[0])[1:-1], text), sys.stdout)
+    return re.sub("[^\0-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def _printable(value: object) -> object:

@@ -8,7 +8,7 @@ import time
 import click
 
 from carevalidate_async._commands.command import StopError, command, open_input
-from carevalidate_async._commands.output import say
+from carevalidate_async._commands.output import name_of, one_line, say
 
 
 @click.command()
@@ -50,7 +50,7 @@ def settle(journal: str, keys: tuple[str, ...], file: str | None, finding: str) 
         with open_to_settle(journal) as db:
             wrong = settle_by_hand(db, named, Finding(finding), now=int(time.time()))
     except JournalError as error:
-        raise StopError(str(error)) from None
+        raise StopError(one_line(str(error))) from None
     if wrong:
         told = "\n".join(f"  {key}: {why}" for key, why in wrong.items())
         raise StopError(f"nothing was changed, since these keys cannot be settled:\n{told}")
@@ -65,5 +65,5 @@ def _lines(file: str) -> list[str]:
         try:
             text = stream.read().decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise StopError(f"{file}: is not UTF-8 text") from None
+            raise StopError(f"{name_of(file)}: is not UTF-8 text") from None
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -12,7 +12,7 @@ import click
 
 from carevalidate_async._commands.command import JSON, StopError, command
 from carevalidate_async._commands.key_age import KEY_AGE
-from carevalidate_async._commands.output import print_json, say
+from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._run.ages import age_in_words
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ def status(journal: str, max_key_age: float | None, *, as_json: bool) -> int:
         with open_to_read(journal) as db:
             found = read_status(db, now=int(time.time()), max_key_age=max_key_age)
     except JournalError as error:
-        raise StopError(str(error)) from None
+        raise StopError(one_line(str(error))) from None
     steps = list(Advice(journal=journal, status=found).steps())
-    say("\n".join(_lines(journal, found, steps)), sys.stderr if as_json else sys.stdout)
+    lines = map(one_line, _lines(journal, found, steps))
+    say("\n".join(lines), sys.stderr if as_json else sys.stdout)
     if as_json:
         print_json(_document(journal, found, steps))
     return 0 if found.all_on_record else 1

@@ -1,4 +1,4 @@
-"""How a run goes: the counts, and the summary at its end."""
+"""How a run goes: the counts, a row that needs another look, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from carevalidate_async.hooks import AttemptEnded
-from carevalidate_async.journal import Duplicates
+from carevalidate_async.journal import Duplicates, Ending
 
 if TYPE_CHECKING:
     from carevalidate_async.hooks import Event
@@ -91,6 +91,39 @@ class Counts:
 
 
 @attrs.frozen(kw_only=True)
+class Trouble:
+    """
+    A row that needs another look.
+
+    Attributes:
+        line: Where it stands in its file.
+
+        outcome: The name that it is counted under.
+
+        text: What is wrong, in words of ours and without personal data.
+
+        key: The idempotency key that it was sent under, or would be; None where it has none.
+
+        status: HTTP status of the vendor's answer; None where there was none.
+
+        code: The vendor's code; None where it gave none.
+
+        error: Name of the error's class; None where there was none.
+
+        field: What is wrong with it, where it was refused here; None elsewhere.
+    """
+
+    line: int
+    outcome: str
+    text: str
+    key: str | None = None
+    status: int | None = None
+    code: str | None = None
+    error: str | None = None
+    field: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Summary:
     """
     How a run went.
@@ -113,6 +146,12 @@ class Summary:
         reached: Whether any request of this run may have reached the vendor's books.
 
         rehearsal: Whether nothing was to be sent.
+
+        retries: Requests beyond the first for each row.
+
+        whole: Whether the input was read to its end.
+
+        estimated_rows: Rows that it may have in all, where it was not; None where nobody knows.
     """
 
     counts: Counts
@@ -124,6 +163,16 @@ class Summary:
     refused: bool = False
     reached: bool = False
     rehearsal: bool = False
+    retries: int = 0
+    whole: bool = True
+    estimated_rows: int | None = None
+
+    @property
+    def ending(self) -> Ending:
+        """How it ended, as its journal says it."""
+        if self.interrupted:
+            return Ending.INTERRUPTED
+        return Ending.COMPLETE if self.stopped_by is None else Ending.STOPPED_EARLY
 
     @property
     def exit_status(self) -> int:
