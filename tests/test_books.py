@@ -11,10 +11,10 @@ from carevalidate_async._files.fields import FileRow, content_key
 from carevalidate_async._files.rejects import Rejects
 from carevalidate_async._files.rows import RowReader
 from carevalidate_async._run.books import Books
-from carevalidate_async._run.counts import Tally
+from carevalidate_async._run.counts import Tally, Trouble
 from carevalidate_async._run.course import Course
 from carevalidate_async.bulk import Row
-from carevalidate_async.errors import Attempt, BadRequestError, Outcome
+from carevalidate_async.errors import Attempt, BadRequestError, Outcome, RateLimitError
 from carevalidate_async.hooks import AttemptEnded
 from carevalidate_async.journal import Candidate, Duplicates, Journal, JournalError
 from carevalidate_async.models import ConfirmationReceipt, Meta, PaymentConfirmation
@@ -52,9 +52,22 @@ def tally() -> Tally:
 
 
 @pytest.fixture
-def books(journal: Journal, told: list[tuple[int, str]], tally: Tally) -> Books:
-    def tell(line: int, text: str) -> None:
-        told.append((line, text))
+def course() -> Course:
+    return Course()
+
+
+def groups(course: Course) -> list[tuple[str | None, str | None, int, list[int]]]:
+    """Return what is known of the rows that need a person, by kind."""
+    return [
+        (group.outcome, group.code, group.count, [row.line for row in group.examples])
+        for group in course.groups()
+    ]
+
+
+@pytest.fixture
+def books(journal: Journal, told: list[tuple[int, str]], tally: Tally, course: Course) -> Books:
+    def tell(found: Trouble) -> None:
+        told.append((found.line, found.text))
 
     return Books(
         journal,
@@ -62,7 +75,7 @@ def books(journal: Journal, told: list[tuple[int, str]], tally: Tally) -> Books:
         rejects=None,
         tell=tell,
         tally=tally,
-        course=Course(),
+        course=course,
     )
 
 
@@ -123,7 +136,9 @@ class TestBooks:
         assert books.hand_out() is not None
         assert books.hand_out() is None
 
-    async def test_giving_up_leaves_no_row_without_a_place(self, books: Books) -> None:
+    async def test_giving_up_leaves_no_row_without_a_place(
+        self, books: Books, course: Course, told: list[tuple[int, str]]
+    ) -> None:
         """
         What is in flight is unknown, and what waits is not sent.
         """
@@ -133,6 +148,64 @@ class TestBooks:
 
         assert (1, 2) == (books.counts.unknown, books.counts.not_sent)
         assert books.counts.rows == books.counts.settled
+        assert [(2, "unknown: the run ended before its outcome was on disk")] == told
+        assert [
+            ("not_sent", "the run ended before it was sent", 2, [3, 4]),
+            ("unknown", "the run ended before its outcome was on disk", 1, [2]),
+        ] == groups(course)
+
+    @pytest.mark.parametrize("fresh", [True, False])
+    async def test_rows_that_were_not_planned_have_a_reason_too(
+        self,
+        books: Books,
+        course: Course,
+        journal: Journal,
+        fresh: bool,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """
+        Where the journal breaks over them, they are counted and grouped with their lines.
+        """
+
+        async def fail(*_: object) -> None:
+            raise JournalError("disk full")
+
+        monkeypatch.setattr(journal, "plan", fail)
+        monkeypatch.setattr(journal, "fresh", fresh)
+        with pytest.raises(JournalError):
+            await books.plan(batch("1", "2"))
+        books.give_up()
+        name = "not_sent" if fresh else "unknown"
+        reason = "sent" if fresh else "looked up in the journal"
+
+        assert 2 == getattr(books.counts, name)
+        assert [(name, f"the run ended before it was {reason}", 2, [2, 3])] == groups(course)
+
+    async def test_doubt_that_was_not_settled_is_named(
+        self, tmp_path: pathlib.Path, told: list[tuple[int, str]]
+    ) -> None:
+        """
+        What an earlier run may have put on record stays unknown where this one does not ask, and is
+        told; what is merely unsent is not told row by row.
+        """
+        rows = batch("1", "2")
+        path = str(tmp_path / "own")
+        async with Journal(path, target="t") as journal:
+            await journal.plan([Candidate(line=2, content=rows[0][1])], Duplicates.REFUSE)
+        async with Journal(path, target="t") as journal:
+            books = Books(
+                journal,
+                duplicates=Duplicates.REFUSE,
+                rejects=None,
+                tell=lambda found: told.append((found.line, found.text)),
+                tally=Tally(),
+                course=Course(),
+            )
+            await books.plan(rows)
+            await books.leave_waiting()
+
+        assert [(2, "unknown: the run ended before it was asked for again")] == told
+        assert (1, 1) == (books.counts.unknown, books.counts.not_sent)
 
     @pytest.mark.parametrize("broken", [False, True])
     async def test_requests_that_nobody_waited_for_count(
@@ -199,7 +272,7 @@ class TestBooks:
                 journal,
                 duplicates=Duplicates.REFUSE,
                 rejects=None,
-                tell=lambda line, text: told.append((line, text)),
+                tell=lambda found: told.append((found.line, found.text)),
                 tally=Tally(),
                 course=Course(),
             )
@@ -208,6 +281,67 @@ class TestBooks:
         assert books.hand_out() is None
         assert (1, 1) == (books.counts.rows, books.counts.unknown)
         assert [(2, f"unknown: not asked for again: key {key} may have been sent {when}")] == told
+
+    async def test_what_is_told_of_a_row(self, journal: Journal, tmp_path: pathlib.Path) -> None:
+        """
+        A row is told with all that is known of it, in words of ours; the vendor's are in the
+        rejects file alone, since they may name a person.
+        """
+        found: list[Trouble] = []
+        course = Course()
+        text = ",".join(HEADER) + "\ncase-1,1,2026-01-05,2026-02-05,PAID\n"
+        rejects = Rejects(str(tmp_path / "r"), RowReader(io.BytesIO(text.encode())))
+        books = Books(
+            journal,
+            duplicates=Duplicates.REFUSE,
+            rejects=rejects,
+            tell=found.append,
+            tally=Tally(),
+            course=course,
+        )
+        await books.plan(batch("1", "nothing", "2"))
+        payments = [books.hand_out(), books.hand_out()]
+        no = BadRequestError(
+            "BAD_CASE: Jane Roe has left", status=400, code="BAD_CASE", message="Jane Roe has left"
+        )
+        busy = RateLimitError("429: Jane Roe waits", status=429, code="SLOW", retryable=True)
+        rows = [
+            Row(index=index, payment=payment, error=error, outcome=Outcome.REJECTED)
+            for index, (payment, error) in enumerate(zip(payments, (no, busy), strict=True))
+            if payment is not None
+        ]
+        await books.settle(rows)
+        rejects.close()
+        first, second = (row.payment.idempotency_key for row in rows)
+
+        assert [
+            Trouble(
+                line=3,
+                outcome="invalid",
+                text="invalid: amount: is not an amount such as 1234.50",
+                field="amount",
+            ),
+            Trouble(
+                line=2,
+                outcome="rejected",
+                text="rejected: the vendor answered 400, BAD_CASE",
+                key=first,
+                status=400,
+                code="BAD_CASE",
+                error="BadRequestError",
+            ),
+            Trouble(
+                line=4,
+                outcome="not_sent",
+                text=f"not sent: the vendor answered 429, SLOW (key {second})",
+                key=second,
+                status=429,
+                code="SLOW",
+                error="RateLimitError",
+            ),
+        ] == found
+        assert "Jane Roe" in (tmp_path / "r").read_text()
+        assert "the vendor answered 400, BAD_CASE" in {row.reason for row in course.listed()}
 
     async def test_a_long_reason_is_cut(self, journal: Journal, tmp_path: pathlib.Path) -> None:
         """

@@ -10,18 +10,22 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from carevalidate_async import CareValidate, cli
 from carevalidate_async._commands import progress, voice
 from carevalidate_async._run import file_run
-from carevalidate_async._run.counts import Counts
+from carevalidate_async._run.counts import Counts, Summary
 from carevalidate_async._run.sight import Sight, in_words
 from carevalidate_async._run.tiles import Latency, Span
+from carevalidate_async.journal import Duplicates
 from carevalidate_async.sandbox import Fault, Sandbox
 from cli_support import HEADER, good, run_with, running_sandbox, start, unread, wait_for
 
@@ -31,7 +35,9 @@ if TYPE_CHECKING:
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 KEYS = [
     *("rows", "confirmed", "already_recorded", "rejected", "invalid", "duplicates", "unknown"),
-    *("not_sent", "attempts", "elapsed_s", "rows_per_s", "journal"),
+    *("not_sent", "attempts", "elapsed_s", "rows_per_s", "journal", "exit_status", "ending"),
+    *("stopped_by", "dry_run", "already_known", "retries", "seconds", "whole", "estimated_rows"),
+    *("rejects", "report"),
 ]
 
 
@@ -160,6 +166,23 @@ class TestConfirm:
             name: found[name] for name in ("rows", "confirmed", "invalid", "duplicates", "attempts")
         }
         assert "j" == found["journal"]
+        assert (1, "complete", True, None, None) == tuple(
+            found[name] for name in ("exit_status", "ending", "whole", "rejects", "report")
+        )
+
+    def test_json_says_where_files_are_and_what_was_known(self, served: Sandbox) -> None:
+        """
+        What a person reads of a run stands in its last line, too.
+        """
+        options = ("--base-url", served.url, "--json", "--journal", "j", "--rejects", "r")
+        confirm(payments(good(1)), *options)
+        found = document(confirm(payments(good(1), "x,y\n"), *options, "--report", "p.html"))
+        refused = document(confirm(payments(good(1)), *options, "--report", "/dev/full"))
+
+        assert ("r", "p.html", 1, 0) == tuple(
+            found[name] for name in ("rejects", "report", "already_known", "attempts")
+        )
+        assert None is refused["report"]
 
     def test_a_summary_for_people_says_what_to_do_next(self, served: Sandbox) -> None:
         """
@@ -211,8 +234,14 @@ class TestConfirm:
         file = payments(good(1).replace("\n", ",x\n"), header=HEADER.replace("\n", ",note\n"))
         result = confirm(file, "--base-url", served.url)
 
+        as_json = confirm(file, "--base-url", served.url, "--json")
+        (note, _) = map(json.loads, as_json.stdout.splitlines())
+        ignored = "Ignored, since no field is called so: note"
+
         assert 0 == result.exit_code
         assert 1 == result.stderr.count("note")
+        assert ("note", ignored) == (note["event"], note["text"])
+        assert ignored in as_json.stderr
 
     def test_many_problems_are_counted_not_listed(self, served: Sandbox) -> None:
         """
@@ -570,7 +599,9 @@ class TestSignals:
         assert recorded == found["confirmed"]
         assert 0 == found["unknown"]
         assert "Stopping" in err
-        assert "Interrupted: rows not read yet are not counted; the same command resumes." in err
+        assert "Interrupted: the same command resumes." in err
+        assert "Not read, and not counted: " in err
+        assert ("interrupted", False) == (found["ending"], found["whole"])
         assert 0 == again.exit_code
         assert 300 - recorded == len(served.payments)
 
@@ -896,6 +927,90 @@ class TestCommand:
             runpy.run_module("carevalidate_async", run_name="__main__")
 
 
+def summed_up(capsys: pytest.CaptureFixture[str], rows: int, **facts: Any) -> str:
+    """Return what a person reads of a run of so many rows."""
+    counts = Counts(rows=rows, confirmed=rows)
+    summary = Summary(counts=counts, elapsed=40.0, duplicates=Duplicates.REFUSE, **facts)
+    voice.show_summary(summary, sys.stdout, journal="j", rejects=None, report=None)
+    return capsys.readouterr().out
+
+
+class TestSummary:
+    def test_a_slow_run_has_a_rate(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        Fewer rows than one a second are not none.
+        """
+        assert "10 rows in 40.0 s (0.25 rows/s), 0 attempts" in summed_up(capsys, 10)
+
+    @pytest.mark.parametrize(
+        ("facts", "unread"),
+        [
+            ({"whole": True}, None),
+            ({"whole": False}, "what else the input may have"),
+            ({"whole": False, "estimated_rows": 10}, "what else the input may have"),
+            ({"whole": False, "estimated_rows": 11}, "about 1 row of about 11"),
+            ({"whole": False, "estimated_rows": 5000}, "about 4,990 rows of about 5,000"),
+        ],
+    )
+    @pytest.mark.parametrize("ended", [{"interrupted": True}, {"stopped_by": "the disk is gone"}])
+    def test_says_how_much_was_not_read(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        facts: dict[str, Any],
+        unread: str | None,
+        ended: dict[str, Any],
+    ) -> None:
+        """
+        Of a file that was read to its end nothing is said to be unread, however the run ended.
+        """
+        told = re.findall(
+            "Not read, and not counted: (.*)", summed_up(capsys, 10, **facts, **ended)
+        )
+
+        assert ([] if unread is None else [unread]) == told
+
+    def test_a_file_without_rows_is_called_so(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """
+        That no row failed is no news where there was none.
+        """
+        empty = "There was nothing to send: the input has no rows"
+
+        assert empty in summed_up(capsys, 0).splitlines()
+        assert empty not in summed_up(capsys, 0, whole=False)
+        assert empty not in summed_up(capsys, 1)
+
+    def test_a_name_forges_no_line(self) -> None:
+        """
+        A file's name may hold whatever it likes; of a line's end, and of what a terminal would
+        carry out, one sees the spelling.
+        """
+        name = payments(good(1), "x,y\n", name="a\nError: b\x1b[31m\u202ec.csv")
+        bad = payments(name="a\nError: d", header="case_id\n")
+        options = ("--sandbox", "--report", "p\nError: q", "--rejects", "r\nError: s")
+        found = [
+            confirm(name, *options, "--journal", "j\nError: k"),
+            confirm(payments(good(2)), "--sandbox", "--journal", "j\nError: k"),
+            confirm(bad, "--sandbox"),
+            confirm(name, "--sandbox", "--journal", name),
+            confirm(name, "--sandbox", "--report", "no\nError: t/p"),
+            confirm(name, "--sandbox", "--rejects", "no\nError: u/r"),
+            CliRunner().invoke(cli.cli, ["status", "j\nError: k"]),
+            CliRunner().invoke(
+                cli.cli, ["export", "j\nError: k", "--state", "confirmed", "--file", name]
+            ),
+        ]
+        lines = [line for result in found for line in result.output.split("\n")]
+        spelled = r"a\nError: b\x1b[31m\u202ec.csv"
+
+        assert [1, 0, 2, 2, 2, 2, 1, 1] == [result.exit_code for result in found]
+        assert [] == [line for line in lines if re.match("Error: [bdkqstu]", line)]
+        assert [] == [line for line in lines if not line.isprintable()]
+        assert r"Journal: j\nError: k" in lines
+        assert r"Report: p\nError: q" in lines
+        assert r"Rows to be corrected: r\nError: s" in lines
+        assert any(spelled in line for line in found[1].stderr.splitlines())
+
+
 def sight(done: int, *, total: int | None = None) -> Sight:
     """Return a run ten seconds of which have confirmed so many rows."""
     recent = Span(begin=0.0, seconds=10.0, rows={"confirmed": done})
@@ -965,11 +1080,61 @@ class TestDisplay:
         )
 
         assert [
-            "15 rows, 2 rows/s",
+            "15 rows, 1.5 rows/s",
             "10 on record, 2 rejected, 3 not sent",
-            "1 retry, answers p50 12 ms p95 300 ms p99 2 s, limit 64, at most 81.2/s",
+            "limit 64, at most 81.2/s, 1 retry",
+            "answers p50 12 ms p95 300 ms p99 2 s",
             "waiting: the vendor asked to wait 12 s",
         ] == in_words(seen)
+
+    @pytest.mark.parametrize(
+        ("rows", "paused", "told"),
+        [
+            (20, 0.0, "20 of 100 rows, 2 rows/s, 40 s left"),
+            (20, 5.0, "20 of 100 rows, 4 rows/s, 20 s left"),
+            (4, 0.0, "4 of 100 rows, 0.4 rows/s, 4 min left"),
+            (4, 9.9, "4 of 100 rows, 4 rows/s, 24 s left"),
+            (0, 10.0, "0 of 100 rows, 0 rows/s"),
+        ],
+    )
+    def test_a_pause_makes_no_rate_slower(self, rows: int, paused: float, told: str) -> None:
+        """
+        A rate is that of the time in which the run did not wait, but not of a mere moment.
+        """
+        seen = sight(rows, total=100)
+
+        assert (
+            told == in_words(attrs.evolve(seen, recent=attrs.evolve(seen.recent, paused=paused)))[0]
+        )
+
+    @pytest.mark.parametrize("facts", [{"waiting": "the vendor is down"}, {"ending": True}])
+    def test_who_waits_or_ends_has_no_time_left(self, facts: dict[str, Any]) -> None:
+        """
+        Nobody knows how long an outage is, and a run that ends does not come to its last row.
+        """
+        assert "5 of 10 rows, 0.5 rows/s" == in_words(attrs.evolve(sight(5, total=10), **facts))[0]
+
+    def test_in_a_rehearsal_rows_would_be_sent(self) -> None:
+        """
+        What a rehearsal passes over is not called unsent.
+        """
+        seen = attrs.evolve(sight(0), counts=Counts(rows=3, not_sent=2, invalid=1), rehearsal=True)
+
+        assert "0 on record, 1 invalid, 2 would be sent" == in_words(seen)[1]
+
+    def test_news_does_not_wait(self) -> None:
+        """
+        A plain line that is news comes at once, and the next one five seconds later.
+        """
+        stream = io.StringIO()
+        now = 0.0
+        display = progress.Plain(stream, clock=lambda: now)
+        for now, at_once in ((1.0, True), (5.9, False), (6.0, False)):
+            display.update(partial(sight, int(now * 10)), at_once=at_once)
+
+        assert ["10 rows", "60 rows"] == [
+            line.partition(",")[0] for line in stream.getvalue().splitlines()
+        ]
 
     def test_nothing_done_has_no_rate(self) -> None:
         """
@@ -1025,8 +1190,106 @@ class TestDisplay:
 
         assert "[bold]a message[/bold]" in stream.getvalue()
         assert "50%" in stream.getvalue()
-        assert "5 of 10 rows, 0 rows/s" in stream.getvalue()
+        assert "5 of 10 rows, 0.5 rows/s" in stream.getvalue()
         assert "5 on record" in stream.getvalue()
+
+    def test_a_live_display_has_no_thread_and_leaves_standard_output_alone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        It looks at the run only where it is told to, and what machines read does not go through it.
+        """
+        monkeypatch.setenv("TERM", "xterm")
+        looks = 0
+
+        def look() -> Sight:
+            nonlocal looks
+            looks += 1
+            return sight(5, total=10)
+
+        now = 0.0
+        terminal = Terminal()
+        display = progress.Live(Console(file=terminal), clock=lambda: now)
+        threads, output = threading.enumerate(), sys.stdout
+        with display:
+            assert (threads, output) == (threading.enumerate(), sys.stdout)
+            for moment, at_once in ((1.0, 0), (1.1, 0), (1.15, 1), (1.3, 0), (1.4, 0)):
+                now = moment
+                display.update(look, at_once=bool(at_once))
+
+            assert 3 == looks
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+    def test_what_is_said_on_a_terminal_stays_as_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, encoding: str
+    ) -> None:
+        """
+        Neither markup nor an emoji's name is taken for one, and what cannot be shown is spelled.
+        """
+        monkeypatch.setenv("TERM", "xterm")
+        raw = io.BytesIO()
+        stream = io.TextIOWrapper(raw, encoding=encoding)
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+        with progress.Live(Console(file=stream)) as display:
+            display.say("line 2: [red]:smile: caf\u00e9 \ud800")
+            display.update(partial(sight, 5, total=10))
+            display.say("still there")
+
+        cafe = "caf\u00e9" if encoding == "utf-8" else r"caf\xe9"
+        text = raw.getvalue().decode()
+        assert rf"line 2: [red]:smile: {cafe} \ud800" in text
+        assert "still there" in text
+
+    def test_results_stand_above_where_they_are_on_a_terminal(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Results for a terminal are printed with the display, in time; those for a file are not.
+        """
+        monkeypatch.setenv("TERM", "xterm")
+        terminal, file = Terminal(), io.StringIO()
+        with progress.Live(Console(file=terminal)) as display:
+            display.result("one", terminal)
+            display.result("two", file)
+            display.result("three", None)
+            assert "one" not in terminal.getvalue()
+            display.update(partial(sight, 5, total=10))
+            assert "one" in terminal.getvalue()
+            for number in range(progress._MOST_TOGETHER):
+                display.result(f"row {number}", terminal)
+            assert "row 0" in terminal.getvalue()
+
+        assert "two\n" == file.getvalue()
+        assert "two" not in terminal.getvalue()
+        assert "three" not in terminal.getvalue()
+
+    def test_a_narrow_terminal_shows_everything(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        What does not fit in a line goes on in the next one.
+        """
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "40")
+        terminal = Terminal()
+        seen = attrs.evolve(
+            sight(123_456, total=1_000_000),
+            retries=1_234,
+            waiting="the vendor cannot be reached; trying again for up to 300 s",
+            recent=Span(
+                begin=0.0,
+                seconds=10.0,
+                latency=Latency(p50=0.012, p95=0.3, p99=2.0),
+                limit=64,
+                rate=81.25,
+            ),
+        )
+        with progress.Live(Console(file=terminal)) as display:
+            display.update(lambda: seen)
+        shown = " ".join(terminal.getvalue().split())
+
+        assert "limit 64, at most 81.2/s, 1,234 retries" in shown
+        assert "answers p50 12 ms p95 300 ms p99 2 s" in shown
+        assert "up to 300 s" in shown.replace("30 0", "300")
+        assert "\u2026" not in shown
 
     def test_a_terminal_that_is_gone_does_not_break_the_run(
         self, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from carevalidate_async._files.rejects import Rejects
 from carevalidate_async._files.rows import RowReader
 from carevalidate_async._run.ahead import BATCH
 from carevalidate_async._run.counts import Counts, Summary
+from carevalidate_async._run.course import Course
 from carevalidate_async._run.file_run import Bounds, FileRun
 from carevalidate_async.errors import (
     AnswerLostError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Iterator
 
+    from carevalidate_async._run.counts import Trouble
     from carevalidate_async._run.sight import Sight
     from carevalidate_async.bulk import Pace
 
@@ -89,14 +91,21 @@ class Notes:
         self.notes: list[str] = []
         self.seen: list[tuple[int, int | None, int]] = []
         self.paces: list[Pace] = []
+        self.news: list[Sight] = []  # what was to be shown at once
+        self.threads: set[int] = set()
+        self.on_progress: Callable[[Sight], None] = lambda _: None
 
-    def progress(self, sight: Callable[[], Sight]) -> None:
+    def progress(self, sight: Callable[[], Sight], *, at_once: bool = False) -> None:
         seen = sight()
         self.seen.append((seen.counts.settled, seen.total, seen.failed))
+        self.threads.add(threading.get_ident())
+        if at_once:
+            self.news.append(seen)
+        self.on_progress(seen)
 
-    def problem(self, line: int, text: str) -> None:
-        self.problems[line] = text
-        self.lines.append(line)
+    def problem(self, found: Trouble) -> None:
+        self.problems[found.line] = found.text
+        self.lines.append(found.line)
 
     def would_send(self, line: int, key: str, payment: PaymentConfirmation) -> None:
         assert 44 == len(key)
@@ -203,7 +212,7 @@ class TestCounts:
         await bench.run(good(1) + good(2) + good(3) + good(3) + "x,-1,,,,\n")
 
         assert {2, 3, 5, 6} == set(bench.notes.problems)
-        assert "rejected: no" == bench.notes.problems[2]
+        assert "rejected: the vendor answered 400" == bench.notes.problems[2]
         assert re.fullmatch(r"unknown: lost \(key cv1-[0-9a-f]+\)", bench.notes.problems[3])
         assert bench.notes.problems[5].startswith("duplicate: is the same payment as line 4")
         assert bench.notes.problems[6].startswith("invalid: amount: must not be negative")
@@ -346,6 +355,87 @@ class TestDuplicates:
         assert 1 == summary.counts.duplicates
         assert 1 == summary.exit_status
         assert "under the same key" in bench.notes.problems[3]
+
+
+class TestLeft:
+    """Rows that a run ends before."""
+
+    async def test_the_course_hears_of_all_of_them(self, bench: Bench) -> None:
+        """
+        They are one group with its reason and its first lines, and none of them is told by itself.
+        """
+        bench.client.always = NO_KEY
+        course = Course()
+        summary = await bench.run(
+            "".join(map(good, range(3000))), concurrency=2, course=course, beat=60
+        )
+        asked = len(bench.client.keys)
+        left, refused = course.groups()
+
+        assert ("not_sent", None, "the run ended before it was sent", 3000 - asked) == (
+            left.outcome,
+            left.error,
+            left.code,
+            left.count,
+        )
+        assert ("AuthenticationError", asked) == (refused.error, refused.count)
+        assert 3001 == left.last
+        assert [left.first + n for n in range(5)] == [row.line for row in left.examples]
+        assert {44} == {len(row.key or "") for row in left.examples}
+        assert 3000 == course.troubled == summary.counts.not_sent
+        assert asked == len(bench.notes.problems)
+
+    async def test_a_rehearsal_leaves_none(self, bench: Bench) -> None:
+        """
+        What a rehearsal would send needs no person.
+        """
+        course = Course()
+        await bench.run("".join(map(good, range(300))), rehearse=True, course=course)
+
+        assert 0 == course.troubled
+        assert {"not_sent": 300} == course.whole().rows
+
+    async def test_how_much_was_not_read_is_known(self, bench: Bench) -> None:
+        """
+        A file that was not read to its end may have about as many rows as its size lets expect.
+        """
+        bench.client.on_ask = lambda _: run.stop()
+        text = "".join(good(n) for n in range(100_000, 120_000))
+        run: FileRun
+
+        def during(started: FileRun) -> None:
+            nonlocal run
+            run = started
+
+        size = len(HEADER + text)
+        part = await bench.run(text, size=size, during=during)
+        bench.client.on_ask = lambda _: None
+        pipe = await bench.run(text[:400], during=lambda started: started.stop())
+        whole = await bench.run(text, size=size)
+
+        assert part.estimated_rows is not None
+        assert (False, 20_000) == (part.whole, round(part.estimated_rows, -2))
+        assert (False, None) == (pipe.whole, pipe.estimated_rows)
+        assert (True, None, 20_000) == (whole.whole, whole.estimated_rows, whole.counts.rows)
+
+    async def test_a_stop_after_the_last_row_leaves_nothing_unread(self, bench: Bench) -> None:
+        """
+        Whoever stops a run whose file was read to its end loses no row of it.
+        """
+        bench.client.gate = gate = asyncio.Event()
+
+        def during(run: FileRun) -> None:
+            def look(sight: Sight) -> None:
+                read = sight.total is not None
+                if read and len(bench.client.keys) == 3 and not gate.is_set():
+                    gate.set()
+                    run.stop()
+
+            bench.notes.on_progress = look
+
+        summary = await bench.run("".join(map(good, range(3))), during=during, beat=0.001)
+
+        assert (True, True, 3) == (summary.interrupted, summary.whole, summary.counts.confirmed)
 
 
 class TestRefusedKey:
@@ -841,6 +931,62 @@ class TestProgress:
         await bench.run("".join(good(n) for n in range(600)))
 
         assert (None, 600) == (bench.notes.seen[0][1], bench.notes.seen[-1][1])
+
+    async def test_a_run_that_waits_says_that_it_does(self, bench: Bench) -> None:
+        """
+        Where nothing moves, the watcher is told all the same, and never from another thread.
+        """
+        bench.client.gate = gate = asyncio.Event()
+
+        def look(_: Sight) -> None:
+            if bench.notes.seen.count((0, 1, 0)) > 9:
+                gate.set()
+
+        def during(_: FileRun) -> None:
+            bench.notes.on_progress = look
+
+        async with asyncio.timeout(20):
+            await bench.run(good(1), during=during, beat=0.001)
+
+        assert {threading.get_ident()} == bench.notes.threads
+
+    async def test_the_grace_after_a_stop_is_seen(self, bench: Bench) -> None:
+        """
+        That the run ends is told at once, and then as long as payments in flight have.
+        """
+        bench.client.gate = gate = asyncio.Event()
+        ending = 0
+
+        def look(sight: Sight) -> None:
+            nonlocal ending
+            ending += sight.ending
+            if ending > 9:
+                gate.set()
+
+        def during(run: FileRun) -> None:
+            bench.client.on_ask = lambda _: run.stop()
+            bench.notes.on_progress = look
+
+        async with asyncio.timeout(20):
+            await bench.run(good(1), during=during, beat=0.001)
+
+        assert [(True, None)] == [(sight.ending, sight.left) for sight in bench.notes.news]
+
+    async def test_a_change_of_state_is_told_at_once(self, bench: Bench) -> None:
+        """
+        That the run waits, goes on and ends is worth a look, whenever the last one was.
+        """
+        bench.client.always = AWAY
+        course = Course()
+        summary = await bench.run("".join(map(good, range(1000))), beat=60, course=course)
+        news = bench.notes.news
+
+        assert summary.stopped_by is not None
+        assert [(True, False), (False, True)] == [
+            (sight.waiting is not None, sight.ending) for sight in news
+        ]
+        assert [None, None] == [sight.left for sight in news]
+        assert course.pause is None
 
     async def test_memory_does_not_grow_with_the_file(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch

@@ -37,8 +37,13 @@ from carevalidate_async._commands.confirm_journal import (
     open_journal,
 )
 from carevalidate_async._commands.key_age import KEY_AGE
-from carevalidate_async._commands.output import print_json, say
-from carevalidate_async._commands.voice import Voice, show_summary, summary_document
+from carevalidate_async._commands.output import name_of, one_line, print_json, say
+from carevalidate_async._commands.voice import (
+    Voice,
+    note_ignored,
+    show_summary,
+    summary_document,
+)
 
 if TYPE_CHECKING:
     from carevalidate_async._files.rejects import Rejects
@@ -140,7 +145,7 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
         if options[name] is not None and math.isnan(options[name]):
             raise click.UsageError(f"--{name.replace('_', '-')} must be a number")
     form = options["form"]
-    name = "standard input" if file == "-" else file
+    name = "standard input" if file == "-" else name_of(file)
     with open_input(file) as stream:
         status = os.fstat(stream.fileno())
         size = status.st_size if stat.S_ISREG(status.st_mode) else None
@@ -193,7 +198,7 @@ async def _confirm(file: str, size: int | None, reader: RowReader, options: Opti
         _begin_report(options["report"], facts)
         display = show(sys.stderr)
         voice = Voice(display, results=sys.stdout)
-        watcher = Machine(voice) if options["as_json"] else voice
+        watcher = Machine(voice, voice.result) if options["as_json"] else voice
         run = FileRun(
             reader,
             client=client,
@@ -216,10 +221,10 @@ async def _confirm(file: str, size: int | None, reader: RowReader, options: Opti
         with signals(run.stop, watcher.note), display:
             note_beginning(journal, file, watcher.note)
             if reader.header:
-                voice.ignored(reader)
+                note_ignored(reader, watcher.note)
             summary = await (run.rehearse() if dry_run else run.run())
             if not reader.header:
-                voice.ignored(reader)
+                note_ignored(reader, watcher.note)
             voice.end()
             note_old_keys(journal, watcher.note)
         trouble = None if rejects is None else _close(rejects)
@@ -230,17 +235,18 @@ async def _confirm(file: str, size: int | None, reader: RowReader, options: Opti
     unwritten = options["report"] and write_report(
         options["report"], summary=summary, course=course, facts=facts
     )
+    report = None if unwritten else options["report"]
     show_summary(
         summary,
         sys.stderr if options["as_json"] else sys.stdout,
         journal=facts.journal,
         rejects=rejects_path,
-        report=None if unwritten else options["report"],
+        report=report,
     )
     if unwritten:
-        say(f"Error: {unwritten}", sys.stderr)
+        say(f"Error: {one_line(unwritten)}", sys.stderr)
     if options["as_json"]:
-        print_json(summary_document(summary, facts.journal))
+        print_json(summary_document(summary, facts.journal, rejects=rejects_path, report=report))
     return summary.exit_status
 
 
@@ -277,7 +283,7 @@ def check_paths(**paths: str | int | None) -> None:
         if path or path == 0:
             first = seen.setdefault(_identity(path), name)
             if first != name:
-                raise StopError(f"{name} and {first} are the same file: {path}")
+                raise StopError(f"{name} and {first} are the same file: {name_of(str(path))}")
 
 
 def _identity(path: str | int) -> object:
@@ -296,7 +302,7 @@ def _begin_report(path: str | None, facts: Facts) -> None:
         try:
             begin_report(path, facts)
         except OSError as error:
-            raise StopError(f"{path}: {error.strerror}") from None
+            raise StopError(f"{name_of(path)}: {error.strerror}") from None
 
 
 def _rejects(
@@ -309,7 +315,7 @@ def _rejects(
     try:
         rejects = Rejects(path, reader)
     except OSError as error:
-        raise StopError(f"{path}: {error.strerror}") from None
+        raise StopError(f"{name_of(path)}: {error.strerror}") from None
     stack.callback(_close, rejects)
     return rejects
 

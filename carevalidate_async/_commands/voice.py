@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, TextIO
 import attrs
 import click
 
-from carevalidate_async._commands.output import say
+from carevalidate_async._commands.output import name_of, one_line, say
+from carevalidate_async._run.units import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from carevalidate_async._commands.progress import Display
     from carevalidate_async._files.rows import RowReader
-    from carevalidate_async._run.counts import Counts, Summary
+    from carevalidate_async._run.counts import Counts, Summary, Trouble
     from carevalidate_async._run.sight import Sight
     from carevalidate_async.bulk import Pace
     from carevalidate_async.models import PaymentConfirmation
@@ -59,33 +60,31 @@ class Voice:
         self._results = results
         self._problems = 0
 
-    def progress(self, sight: Callable[[], Sight]) -> None:
+    def progress(self, sight: Callable[[], Sight], *, at_once: bool = False) -> None:
         """Show how far the run is."""
-        self._display.update(sight)
+        self._display.update(sight, at_once=at_once)
 
     def paced(self, pace: Pace) -> None:
         """Say nothing: what matters of it is a note, the rest is in sight."""
 
-    def problem(self, line: int, text: str) -> None:
+    def problem(self, found: Trouble) -> None:
         """Name a row that needs another look, or only count it after the first ones."""
         self._problems += 1
         if self._problems <= SHOWN_PROBLEMS:
-            self._display.say(f"line {line}: {text}")
+            self._display.say(one_line(f"line {found.line}: {found.text}"))
 
     def would_send(self, line: int, key: str, payment: PaymentConfirmation) -> None:
         """Print what a run would send."""
         what = f"would send {payment.status} {payment.amount} USD under {key}"
-        say(f"dry run: line {line}: {what}", self._results)
+        self.result(f"dry run: line {line}: {what}")
+
+    def result(self, text: str) -> None:
+        """Print a line of results."""
+        self._display.result(text, self._results)
 
     def note(self, text: str) -> None:
         """Say something about the run as a whole."""
-        self._display.say(text)
-
-    def ignored(self, reader: RowReader) -> None:
-        """Say which columns were ignored."""
-        if reader.ignored:
-            names = ", ".join(" ".join(name.split()) for name in reader.ignored)  # on one line
-            self.note(f"Ignored, since no field is called so: {names}")
+        self._display.say(one_line(text))
 
     def end(self) -> None:
         """Say how many rows were not named."""
@@ -93,6 +92,13 @@ class Voice:
             more = self._problems - SHOWN_PROBLEMS
             rows = "row that needs" if more == 1 else "rows that need"
             self.note(f"... and {more:,} more {rows} a look")
+
+
+def note_ignored(reader: RowReader, note: Callable[[str], None]) -> None:
+    """Say which columns were ignored."""
+    if reader.ignored:
+        names = ", ".join(" ".join(name.split()) for name in reader.ignored)  # on one line
+        note(f"Ignored, since no field is called so: {names}")
 
 
 def show_summary(
@@ -119,29 +125,40 @@ def show_summary(
     """
     lines = [*_counted(summary), *_next_steps(summary)]
     if rejects is not None and summary.counts.rejectable:
-        lines.append(f"Rows to be corrected: {_readable(rejects)}")
+        lines.append(f"Rows to be corrected: {name_of(rejects)}")
     if report is not None:
-        lines.append(f"Report: {_readable(report)}")
+        lines.append(f"Report: {name_of(report)}")
     if journal is not None:
-        lines.append(f"Journal: {_readable(journal)}")
+        lines.append(f"Journal: {name_of(journal)}")
     if summary.interrupted:
-        lines.append("Interrupted: rows not read yet are not counted; the same command resumes.")
+        lines.append("Interrupted: the same command resumes.")
     if summary.rehearsal:
         lines.append("dry run: nothing was sent")
     say("\n".join(lines), stream)
     if summary.stopped_by is not None:
-        say(f"Error: {summary.stopped_by}", sys.stderr)
+        say(f"Error: {one_line(summary.stopped_by)}", sys.stderr)
 
 
 def _counted(summary: Summary) -> list[str]:
     counts, elapsed = summary.counts, summary.elapsed
     rate = counts.rows / elapsed if elapsed > 0 else 0.0
-    head = f"{_many(counts.rows, 'row')} in {elapsed:.1f} s ({rate:,.0f} rows/s)"
+    head = f"{_many(counts.rows, 'row')} in {elapsed:.1f} s ({rounded(rate)} rows/s)"
     lines = [f"{head}, {_many(counts.attempts, 'attempt')}"]
     lines += [f"  {_title(name, summary):<18}{count:>9,}" for name, count in _shown(counts).items()]
     if summary.known:
         lines.append(f"Not sent again, since an earlier run put them on record: {summary.known:,}")
+    if not summary.whole:
+        lines.append(f"Not read, and not counted: {_unread(summary)}")
+    elif not counts.rows:
+        lines.append("There was nothing to send: the input has no rows")
     return lines
+
+
+def _unread(summary: Summary) -> str:
+    rows = summary.estimated_rows
+    if rows is None or rows <= summary.counts.rows:
+        return "what else the input may have"
+    return f"about {_many(rows - summary.counts.rows, 'row')} of about {rows:,}"
 
 
 def _next_steps(summary: Summary) -> list[str]:
@@ -167,17 +184,34 @@ def _title(name: str, summary: Summary) -> str:
     return "would be sent" if summary.rehearsal and name == "not_sent" else _TITLES[name]
 
 
-def summary_document(summary: Summary, journal: str | None) -> dict[str, object]:
-    """Return how a run went as one JSON object."""
-    rows = summary.counts.rows
+def summary_document(
+    summary: Summary,
+    journal: str | None,
+    *,
+    rejects: str | None = None,
+    report: str | None = None,
+) -> dict[str, object]:
+    """Return how a run went as one JSON object; `show_summary` says what is what."""
+    rows, seconds = summary.counts.rows, round(summary.elapsed, 3)
     return {
         **attrs.asdict(summary.counts),
-        "elapsed_s": round(summary.elapsed, 3),
-        "rows_per_s": round(rows / summary.elapsed, 1) if summary.elapsed > 0 else 0.0,
-        "journal": None if journal is None else _readable(journal),
+        "elapsed_s": seconds,
+        "rows_per_s": round(rows / summary.elapsed, 3) if summary.elapsed > 0 else 0.0,
+        "journal": _path(journal),
+        "exit_status": summary.exit_status,
+        "ending": str(summary.ending),
+        "stopped_by": summary.stopped_by,
+        "dry_run": summary.rehearsal,
+        "already_known": summary.known,
+        "retries": summary.retries,
+        "seconds": seconds,
+        "whole": summary.whole,
+        "estimated_rows": summary.estimated_rows,
+        "rejects": _path(rejects),
+        "report": _path(report),
     }
 
 
-def _readable(path: str) -> str:
+def _path(path: str | None) -> str | None:
     # A name may hold bytes that are no text.
-    return click.format_filename(path)
+    return None if path is None else click.format_filename(path)

@@ -13,7 +13,7 @@ import attrs
 
 from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem
 from carevalidate_async._run.ages import sent_in_words
-from carevalidate_async._run.counts import Counts, Tally
+from carevalidate_async._run.counts import Counts, Tally, Trouble
 from carevalidate_async._run.groups import own_words
 from carevalidate_async.bulk import Row, combined
 from carevalidate_async.errors import (
@@ -36,12 +36,18 @@ from carevalidate_async.journal import (
 from carevalidate_async.models import PaymentConfirmation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from carevalidate_async._files.rejects import Rejects
     from carevalidate_async._run.course import Course
 
 _LONGEST_REASON = 1000  # characters; a cell that is too long would stop the next run
+
+_CUT_OFF = "the run ended before its answer came"
+_LEFT = "the run ended before it was sent"
+_LEFT_IN_DOUBT = "the run ended before it was asked for again"
+_NOT_WRITTEN = "the run ended before its outcome was on disk"
+_NOT_LOOKED_UP = "the run ended before it was looked up in the journal"
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +86,8 @@ class Books:
 
         rejects: Where rows that need a person go; None for nowhere.
 
-        tell: Called with the line of a row that needs another look, and what is wrong with it.
+        tell: Called with each row that needs another look, but for those that were not sent since
+            the run ended.
 
         tally: A hook of the client.
 
@@ -96,7 +103,7 @@ class Books:
         *,
         duplicates: Duplicates,
         rejects: Rejects | None,
-        tell: Callable[[int, str], None],
+        tell: Callable[[Trouble], None],
         tally: Tally,
         course: Course,
     ) -> None:
@@ -112,6 +119,7 @@ class Books:
         self._waiting: deque[Planned] = deque()
         self._handed_out = 0
         self._in_flight: dict[int, Planned] = {}
+        self._unplanned: deque[FileRow] = deque()  # of the batch that is being planned
 
     async def plan(self, batch: Sequence[tuple[FileRow, str]]) -> None:
         """
@@ -121,6 +129,7 @@ class Books:
             batch: In the file's order, each with the key that its content gives.
         """
         self.counts.rows += len(batch)
+        self._unplanned.extend(row for row, _ in batch)
         candidates = [
             Candidate(line=row.line, content=content, key=row.payment.idempotency_key)
             for row, content in batch
@@ -128,6 +137,7 @@ class Books:
         ]
         plans = iter(await self._journal.plan(candidates, self._duplicates))
         for row, _ in batch:
+            self._unplanned.popleft()
             if row.payment is None:
                 self._place("invalid", row, row.problems)
             else:
@@ -158,15 +168,23 @@ class Books:
 
     async def cut_off(self) -> None:
         """Settle what is in flight: its answers will not come, but its requests count."""
-        await self._leave(list(self._in_flight.values()), State.UNKNOWN)
+        items = list(self._in_flight.values())
+        await self._leave(items, [State.UNKNOWN] * len(items))
         self._in_flight.clear()
+        for item in items:
+            self._doubt(item, _CUT_OFF)
 
     async def leave_waiting(self) -> None:
         """Settle what waits: it will not be sent."""
         leaving = list(self._waiting)  # more rows can be planned meanwhile
-        await self._leave(leaving, State.NOT_SENT)
+        doubted, unsent = _parted(leaving)
+        states = {True: State.UNKNOWN, False: State.NOT_SENT}
+        await self._leave(leaving, [states[item.plan.may_have_landed] for item in leaving])
         for _ in leaving:
             self._waiting.popleft()
+        for item in doubted:
+            self._doubt(item, _LEFT_IN_DOUBT)
+        self._left("not_sent", _places(unsent), _LEFT)
 
     def pass_over(self) -> list[Planned]:
         """Return what waits, and count it as not sent; nothing is put on disk."""
@@ -179,12 +197,16 @@ class Books:
         """Count what can no longer be put on disk."""
         for item in self._in_flight.values():
             self.counts.attempts += self._tally.take(item.plan.key)
-        doubted = [item for item in self._waiting if item.plan.may_have_landed]
-        self._count("unknown", len(self._in_flight) + len(doubted))
-        self._count("not_sent", len(self._waiting) - len(doubted))
-        # What an earlier run did with rows that this one read and did not plan, nobody knows.
-        unplanned = self.counts.rows - self.counts.settled
-        self._count("not_sent" if self._journal.fresh else "unknown", unplanned)
+            self._doubt(item, _NOT_WRITTEN)
+        doubted, unsent = _parted(self._waiting)
+        for item in doubted:
+            self._doubt(item, _LEFT_IN_DOUBT)
+        self._left("not_sent", _places(unsent), _LEFT)
+        if self._journal.fresh:
+            self._left("not_sent", [(row.line, None) for row in self._unplanned], _LEFT)
+            return
+        for row in self._unplanned:  # what an earlier run did with them, nobody knows
+            self._trouble("unknown", row.line, _NOT_LOOKED_UP)
 
     def _take(self, row: FileRow, payment: PaymentConfirmation, plan: Plan) -> None:
         before = "an earlier run" if plan.line is None else f"line {plan.line}"
@@ -207,7 +229,7 @@ class Books:
                 self._place("duplicates", row, [Problem("", reason)], key=_undecided(payment))
             case Verdict.TOO_OLD:
                 reason = "its key may have been sent too long ago to be sent again"
-                self._trouble("unknown", row.line, reason, text=_forgotten(plan), key=plan.key)
+                self._trouble("unknown", row.line, reason, told=_forgotten(plan), key=plan.key)
 
     def _settled(self, item: Planned, row: Row, settlement: Settlement) -> None:
         self.counts.attempts += len(row.attempts)
@@ -219,21 +241,26 @@ class Books:
         elif isinstance(error, InvalidRequestError) and state is State.NOT_SENT:
             self._place("invalid", item.row, [Problem(error.field, error.reason)])
         elif state is State.REJECTED:
-            said = getattr(error, "message", None)
-            key = item.plan.key if item.plan.nth else None
-            self._place(
-                state, item.row, [Problem("", error.summary)], said=said, key=key, met=settlement
-            )
+            self._trouble(state, item.row.line, own_words(error), key=item.plan.key, met=settlement)
+            self._reject(item.row, [_said(error)], item.plan.key if item.plan.nth else None)
         else:
-            text = f"{error.summary} (key {item.plan.key})"
-            self._trouble(
-                state, item.row.line, own_words(error), text=text, key=item.plan.key, met=settlement
-            )
+            reason, key = own_words(error), item.plan.key
+            told = f"{reason} (key {key})"
+            self._trouble(state, item.row.line, reason, told=told, key=key, met=settlement)
 
     def _count(self, name: str, rows: int = 1, *, earlier: bool = False) -> None:
         """Give rows of which there is no more to tell their place."""
         self.counts.add(name, rows)
         self._course.good(name, rows, earlier=earlier)
+
+    def _left(self, name: str, rows: Sequence[tuple[int, str | None]], reason: str) -> None:
+        """Give rows that the run did not come to their place; each has its line and its key."""
+        self.counts.add(name, len(rows))
+        self._course.left(name, rows, reason)
+
+    def _doubt(self, item: Planned, reason: str) -> None:
+        """Give a row whose answer did not come its place."""
+        self._trouble("unknown", item.row.line, reason, key=item.plan.key)
 
     def _trouble(
         self,
@@ -241,8 +268,8 @@ class Books:
         line: int,
         reason: str,
         *,
-        text: str,
-        key: str | None,
+        key: str | None = None,
+        told: str | None = None,
         met: Settlement | None = None,
         field: str | None = None,
     ) -> None:
@@ -256,9 +283,9 @@ class Books:
 
             reason: Why, in words of ours alone.
 
-            text: Why, for whoever runs this.
-
             key: The key that it was sent under.
+
+            told: Why, for whoever runs this; None for *reason*.
 
             met: What the vendor said, or did not.
 
@@ -274,52 +301,38 @@ class Books:
             code=field if met is None else met.code,
             reason=reason,
         )
-        self._tell(line, f"{_title(name)}: {text}")
+        self._tell(
+            Trouble(
+                line=line,
+                outcome=str(name),
+                text=f"{_title(name)}: {told or reason}",
+                key=key,
+                status=None if met is None else met.status,
+                code=None if met is None else met.code,
+                error=None if met is None else met.error,
+                field=field,
+            )
+        )
 
     def _place(
-        self,
-        name: str,
-        row: FileRow,
-        problems: Sequence[Problem],
-        *,
-        said: str | None = None,
-        key: str | None = None,
-        met: Settlement | None = None,
+        self, name: str, row: FileRow, problems: Sequence[Problem], *, key: str | None = None
     ) -> None:
-        """Count a row that is to be corrected, show it, and write it to the rejects."""
-        text = "; ".join(map(str, problems))
-        reason = text if met is None else f"the vendor answered {met.status}"
+        """Count a row that is refused here, show it, and write it to the rejects."""
         field = "; ".join(problem.field for problem in problems) or None
-        self._trouble(
-            name,
-            row.line,
-            reason,
-            text=text,
-            key=None if met is None else met.key,
-            met=met,
-            field=field,
-        )
-        if self._rejects is not None:
-            # The vendor's own words may be personal; the rejects file is as private as the rows.
-            # Never first in its cell, where a spreadsheet would take "=" for a formula.
-            words = None if said is None else f"the vendor said: {said[:_LONGEST_REASON]}"
-            shown = problems if words is None else [Problem("", words)]
-            self._rejects.write(row, shown, key)
+        self._trouble(name, row.line, "; ".join(map(str, problems)), field=field)
+        self._reject(row, problems, key)
 
-    async def _leave(self, items: Sequence[Planned], state: State) -> None:
-        states = [State.UNKNOWN if item.plan.may_have_landed else state for item in items]
+    def _reject(self, row: FileRow, problems: Sequence[Problem], key: str | None) -> None:
+        if self._rejects is not None:
+            self._rejects.write(row, problems, key)
+
+    async def _leave(self, items: Sequence[Planned], states: Sequence[State]) -> None:
         settlements = [
-            Settlement(key=key, state=left, attempts=self._tally.take(key))
-            for key, left in zip((item.plan.key for item in items), states, strict=True)
+            Settlement(key=key, state=state, attempts=self._tally.take(key))
+            for key, state in zip((item.plan.key for item in items), states, strict=True)
         ]
         self.counts.attempts += sum(settlement.attempts for settlement in settlements)
         await self._journal.settle(settlements)
-        for item, left in zip(items, states, strict=True):
-            if left is State.UNKNOWN:
-                reason = "the run ended before its answer came"
-                self._trouble(left, item.row.line, reason, text=reason, key=item.plan.key)
-            else:
-                self._count(left)
 
     def _flush(self) -> None:
         if self._rejects is not None:
@@ -347,6 +360,26 @@ def _judged(plan: Plan, row: Row) -> Settlement:
         status=getattr(error, "status", None),
         code=getattr(error, "code", None),
     )
+
+
+def _parted(items: Iterable[Planned]) -> tuple[list[Planned], list[Planned]]:
+    """Return the rows that an earlier run may have put on record, and all others."""
+    parts: tuple[list[Planned], list[Planned]] = [], []
+    for item in items:
+        parts[not item.plan.may_have_landed].append(item)
+    return parts
+
+
+def _places(items: Iterable[Planned]) -> list[tuple[int, str | None]]:
+    return [(item.row.line, item.plan.key) for item in items]
+
+
+def _said(error: CareValidateError) -> Problem:
+    # The vendor's own words may be personal; the rejects file is as private as the rows, and has
+    # them alone. Never first in its cell, where a spreadsheet would take "=" for a formula.
+    said = getattr(error, "message", None)
+    words = error.summary if said is None else f"the vendor said: {said[:_LONGEST_REASON]}"
+    return Problem("", words)
 
 
 def _undecided(payment: PaymentConfirmation) -> str:

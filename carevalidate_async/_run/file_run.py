@@ -30,11 +30,12 @@ from carevalidate_async.errors import (
 from carevalidate_async.journal import Duplicates, Journal, JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
     from carevalidate_async._files.rejects import Rejects
     from carevalidate_async._files.rows import RowReader
     from carevalidate_async._run.books import Planned
+    from carevalidate_async._run.counts import Trouble
     from carevalidate_async.models import PaymentConfirmation
 
 MOST_RESULTS = 4 * BATCH
@@ -42,6 +43,9 @@ MOST_RESULTS = 4 * BATCH
 
 GRACE = 10.0
 """Seconds that payments in flight have to end once the run is told to stop."""
+
+BEAT = 0.25
+"""Seconds between two moments at which a watcher is told how far the run is, whatever it does."""
 
 _GROUP_SECONDS = 0.02
 
@@ -96,6 +100,8 @@ class FileRun:
 
         grace: Seconds that payments in flight have once the run is told to stop.
 
+        beat: Seconds between two moments at which the watcher is told how far the run is.
+
         tally: A hook of the client, which counts the requests of rows that are cut off.
 
         course: Another, which keeps what happened when.
@@ -114,6 +120,7 @@ class FileRun:
         duplicates: Duplicates = Duplicates.REFUSE,
         bounds: Bounds | None = None,
         grace: float = GRACE,
+        beat: float = BEAT,
         tally: Tally | None = None,
         course: Course | None = None,
     ) -> None:
@@ -124,6 +131,7 @@ class FileRun:
         self._duplicates = duplicates
         self._bounds = bounds or Bounds()
         self._grace = grace
+        self._beat = beat
         self._course = course or Course()
         self._books = Books(
             journal,
@@ -138,7 +146,7 @@ class FileRun:
         self._pace: Pace | None = None
         self._ahead = Ahead(reader)
         self._rehearsing = False
-        self._held_back: list[tuple[int, str]] = []  # problems of a batch that is rehearsed
+        self._held_back: list[Trouble] = []  # of a batch that is rehearsed
         self._at_end = False
         self._upcoming: asyncio.Task[bool] | None = None  # plans the batch after the one in use
         self._results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=MOST_RESULTS)
@@ -155,6 +163,7 @@ class FileRun:
         self._stop.set()
         self._halt.set()
         self._enough.set()
+        self._report(at_once=True)
 
     async def run(self) -> Summary:
         """
@@ -164,17 +173,15 @@ class FileRun:
         the summary: what was sent before counts.
         """
         began = time.monotonic()
-        self._course.begin()
         if self._client is None:
             raise ValueError("a run needs a client")
-        try:
-            await self._send(self._client)
-            await self._account_for_the_rest()
-        except (JournalError, OSError) as error:
-            self._trouble = f"the run cannot go on: {error}"
-            await self._give_up()
-        finally:
-            await self._end_reading()
+        async with self._under_way():
+            try:
+                await self._send(self._client)
+                await self._account_for_the_rest()
+            except (JournalError, OSError) as error:
+                self._trouble = f"the run cannot go on: {error}"
+                await self._give_up()
         self._report()
         return self._summary(began)
 
@@ -185,30 +192,46 @@ class FileRun:
         Trouble ends it early, as it ends `run`.
         """
         began = time.monotonic()
-        self._course.begin()
         self._rehearsing = True
-        try:
-            while await self._plan_batch():
-                self._tell_in_order(self._books.pass_over())
-                self._report()
-        except (JournalError, OSError) as error:
-            self._trouble = f"the rehearsal cannot go on: {error}"
-            await self._give_up()
-        finally:
-            await self._end_reading()
+        async with self._under_way():
+            try:
+                while await self._plan_batch():
+                    self._tell_in_order(self._books.pass_over())
+                    self._report()
+            except (JournalError, OSError) as error:
+                self._trouble = f"the rehearsal cannot go on: {error}"
+                await self._give_up()
         self._report()
-        return attrs.evolve(self._summary(began), rehearsal=True)
+        return self._summary(began)
 
-    def _problem(self, line: int, text: str) -> None:
+    @contextlib.asynccontextmanager
+    async def _under_way(self) -> AsyncGenerator[None, None]:
+        """Tell the watcher now and then how far the run is; in the end, leave no task behind."""
+        self._course.begin()
+        beating = asyncio.create_task(self._keep_reporting())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await self._end_reading()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    async def _keep_reporting(self) -> None:
+        # While a run waits, nothing else would tell that it does.
+        while True:
+            await asyncio.sleep(self._beat)
+            self._report()
+
+    def _problem(self, found: Trouble) -> None:
         if self._rehearsing:
-            self._held_back.append((line, text))
+            self._held_back.append(found)
         else:
-            self._watcher.problem(line, text)
+            self._watcher.problem(found)
 
     def _tell_in_order(self, passed: Sequence[Planned]) -> None:
         """Tell what a rehearsal found in the file's order, however it was read."""
         tell: list[tuple[int, Callable[[], None]]] = [
-            (line, partial(self._watcher.problem, line, text)) for line, text in self._held_back
+            (found.line, partial(self._watcher.problem, found)) for found in self._held_back
         ]
         self._held_back.clear()
         for item in passed:
@@ -228,6 +251,10 @@ class FileRun:
             stopped_by=self._stopped_by(),
             refused=self._refused,
             reached=self._reached,
+            rehearsal=self._rehearsing,
+            retries=self._books.retries,
+            whole=self._at_end,
+            estimated_rows=None if self._at_end else self._estimate(),
         )
 
     def _stopped_by(self) -> str | None:
@@ -243,6 +270,7 @@ class FileRun:
         before = RunState.RUNNING if self._pace is None else self._pace.state
         self._pace = pace
         if pace.state is RunState.STOPPED:
+            self._course.resumed()
             self._watcher.note(f"Stopping: {pace.reason}")
             self._halt.set()
             if self._endless:
@@ -256,6 +284,8 @@ class FileRun:
                 self._watcher.note("Going on")
         self._course.allowed(pace.limit, pace.rate)
         self._watcher.paced(pace)
+        if pace.state is not before:
+            self._report(at_once=True)
 
     # Sending
 
@@ -336,7 +366,7 @@ class FileRun:
         """Read rows and put the keys of those to be sent on disk; return False at the end."""
         batch = await self._ahead.next(unless=self._enough)
         if batch is None:
-            self._at_end = not self._enough.is_set()
+            self._at_end = self._at_end or not self._enough.is_set()
             return False
         await self._books.plan(batch)
         self._report()
@@ -367,6 +397,7 @@ class FileRun:
     async def _give_up(self) -> None:
         await self._end_reading()
         self._books.give_up()
+        self._tell_in_order(())
 
     async def _end_reading(self) -> None:
         self._ahead.close()
@@ -374,8 +405,13 @@ class FileRun:
             self._upcoming.cancel()
             await asyncio.gather(self._upcoming, return_exceptions=True)
 
-    def _report(self) -> None:
-        self._watcher.progress(self._look)
+    def _report(self, *, at_once: bool = False) -> None:
+        self._watcher.progress(self._look, at_once=at_once)
+
+    def _estimate(self) -> int | None:
+        """Return how many rows the input may have; no fewer than were read."""
+        rows = self._ahead.estimate(self._size)
+        return None if rows is None else max(rows, self._books.counts.rows)
 
     def _look(self) -> Sight:
         counts = self._books.counts
@@ -387,10 +423,12 @@ class FileRun:
         waiting = self._pace is not None and self._pace.state is RunState.WAITING
         return Sight(
             counts=counts,
-            total=counts.rows if self._at_end else self._ahead.estimate(self._size),
+            total=counts.rows if self._at_end else self._estimate(),
             failed=failed,
             retries=self._books.retries,
             seconds=self._course.elapsed,
             recent=self._course.recent(),
             waiting=self._pace.reason if self._pace is not None and waiting else None,
+            ending=self._halt.is_set(),
+            rehearsal=self._rehearsing,
         )

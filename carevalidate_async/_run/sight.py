@@ -13,23 +13,32 @@ from carevalidate_async._run.units import brief, lasting, many, rounded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from carevalidate_async._run.counts import Trouble
     from carevalidate_async.bulk import Pace
     from carevalidate_async.models import PaymentConfirmation
 
+_LEAST_WORK = 1.0  # seconds that a rate is told from, where there were any
 _TROUBLES = ("rejected", "invalid", "duplicates", "unknown", "not_sent")
 
 
 class Watcher(Protocol):
     """Who is told how a run goes."""
 
-    def progress(self, sight: Callable[[], Sight]) -> None:
-        """Something has moved; *sight* finds out how far the run is, which costs a little."""
+    def progress(self, sight: Callable[[], Sight], *, at_once: bool = False) -> None:
+        """
+        Time has passed, or something has moved.
+
+        Args:
+            sight: Finds out how far the run is, which costs a little.
+
+            at_once: Whether that is news, since the run waits, goes on or ends.
+        """
 
     def paced(self, pace: Pace) -> None:
         """The run may be faster now, has to be slower, to wait or to end."""
 
-    def problem(self, line: int, text: str) -> None:
-        """The row in *line* needs another look; *text* holds no personal data."""
+    def problem(self, found: Trouble) -> None:
+        """A row needs another look."""
 
     def would_send(self, line: int, key: str, payment: PaymentConfirmation) -> None:
         """A rehearsal has come to a row that a run would send."""
@@ -57,6 +66,10 @@ class Sight:
         recent: Its last seconds.
 
         waiting: Why it waits for the vendor; None where it does not.
+
+        ending: Whether no further row is sent.
+
+        rehearsal: Whether nothing is to be sent.
     """
 
     counts: Counts
@@ -66,34 +79,36 @@ class Sight:
     seconds: float
     recent: Span
     waiting: str | None = None
+    ending: bool = False
+    rehearsal: bool = False
 
     @property
     def rate(self) -> float:
-        """Rows a second, of late."""
+        """Rows a second, of late, while the run did not wait for the vendor."""
         recent = self.recent
         rows = sum(recent.rows.values()) + sum(recent.earlier.values())
-        return recent.per_second(rows)
+        # In a moment between two pauses there may be what took far longer.
+        at_work = max(recent.seconds - recent.paused, min(recent.seconds, _LEAST_WORK))
+        return rows / at_work if at_work > 0 else 0.0
 
     @property
     def left(self) -> float | None:
         """Seconds to the end at that rate; None when nobody knows."""
-        if self.total is None or self.total <= self.counts.settled or not self.rate:
+        rows = None if self.total is None else self.total - self.counts.settled
+        if rows is None or rows <= 0 or self.waiting is not None or self.ending or not self.rate:
             return None
-        return (self.total - self.counts.settled) / self.rate
+        return rows / self.rate
 
 
 def in_words(sight: Sight) -> list[str]:
     """Return short lines: how far the run is and how fast, where the rows are, what limits it."""
-    return [
-        text
-        for text in (_how_far(sight), _where(sight), _how_hard(sight), _why_not(sight))
-        if text is not None
-    ]
+    lines = [_how_far(sight), _where(sight), _allowed(sight), _answers(sight), _why_not(sight)]
+    return [text for text in lines if text]
 
 
 def _how_far(sight: Sight) -> str:
     of = f" of {sight.total:,}" if sight.total is not None else ""
-    parts = [f"{sight.counts.settled:,}{of} rows", f"{sight.rate:,.0f} rows/s"]
+    parts = [f"{sight.counts.settled:,}{of} rows", f"{rounded(sight.rate)} rows/s"]
     if sight.left is not None:
         parts.append(f"{lasting(sight.left)} left")
     return ", ".join(parts)
@@ -102,26 +117,32 @@ def _how_far(sight: Sight) -> str:
 def _where(sight: Sight) -> str:
     parts = [f"{sight.counts.on_record:,} on record"]
     parts += [
-        f"{count:,} {name.replace('_', ' ')}"
+        f"{count:,} {_title(name, sight)}"
         for name in _TROUBLES
         if (count := getattr(sight.counts, name))
     ]
     return ", ".join(parts)
 
 
-def _how_hard(sight: Sight) -> str | None:
+def _title(name: str, sight: Sight) -> str:
+    return "would be sent" if sight.rehearsal and name == "not_sent" else name.replace("_", " ")
+
+
+def _allowed(sight: Sight) -> str:
     recent = sight.recent
-    parts = [] if not sight.retries else [many(sight.retries, "retry", "retries")]
-    if recent.latency is not None:
-        times = recent.latency
-        parts.append(
-            f"answers p50 {brief(times.p50)} p95 {brief(times.p95)} p99 {brief(times.p99)}"
-        )
-    if recent.limit is not None:
-        parts.append(f"limit {recent.limit}")
+    parts = [] if recent.limit is None else [f"limit {recent.limit}"]
     if recent.rate is not None:
         parts.append(f"at most {rounded(recent.rate)}/s")
-    return ", ".join(parts) or None
+    if sight.retries:
+        parts.append(many(sight.retries, "retry", "retries"))
+    return ", ".join(parts)
+
+
+def _answers(sight: Sight) -> str | None:
+    times = sight.recent.latency
+    if times is None:
+        return None
+    return f"answers p50 {brief(times.p50)} p95 {brief(times.p95)} p99 {brief(times.p99)}"
 
 
 def _why_not(sight: Sight) -> str | None:
