@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pathlib
+import re
 import shlex
 import sqlite3
 import subprocess
@@ -200,7 +201,8 @@ class TestKeyAge:
         look, recorded, not_recorded = (shlex.split(line)[1:] for line in step["commands"])
         command(*look)
         with open("unknown.csv", encoding="utf-8", newline="") as file:
-            keys = [row["idempotency_key"] for row in csv.DictReader(file)]
+            cells = [row["idempotency_key"] for row in csv.DictReader(file)]
+        keys = [re.fullmatch(r"→ decide \(was (.*)\)", cell)[1] for cell in cells]  # type: ignore[index]
         for line, key in zip((recorded, not_recorded), keys, strict=True):
             assert 0 == command(*[key if word == "KEY" else word for word in line]).exit_code
         last = confirm(served, "payments.csv")
