@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from carevalidate_async.errors import APIStatusError, ResponseDecodeError
+from carevalidate_async._dialect import refusal_for_status
+from carevalidate_async.errors import APIStatusError, Outcome, ResponseDecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +23,16 @@ MOST_EXAMPLES = 5
 MOST_LISTED = 1000
 """Rows that are kept one by one."""
 
+EARLIER = ", after an earlier ask that may have landed"
+"""Why a row is in doubt that met a clear no at last."""
+
 _FAIR_SHARE = 200  # rows of one outcome that no other outcome takes the place of
 _LONGEST_CODE = 64
 _LONGEST_KEY = 255
 _LONGEST_REASON = 300
 
 _FEW_REASONS = frozenset({"not_sent", "unknown"})  # where there is no error
+_NOTHING_SENT = frozenset({"APIConnectionError", "ClientClosedError"})
 
 _Kind: TypeAlias = tuple[str | None, str | None, int | None, str | None]
 _OTHERS: _Kind = None, None, None, None
@@ -87,6 +92,11 @@ class Group:
     last: int
     examples: list[Listed] = attrs.Factory(list)
 
+    @property
+    def doubt_is_older(self) -> bool:
+        """Whether they are in doubt by an earlier ask, and not by what they met at last."""
+        return _is_older_doubt(self.outcome, self.error, self.status)
+
 
 class Troubles:
     """
@@ -117,14 +127,17 @@ class Troubles:
         self.count += 1
         if error is None and code is None and outcome in _FEW_REASONS:
             code = reason
-        code = None if code is None else code[:_LONGEST_CODE]
+        if _is_older_doubt(outcome, error, status):
+            reason += EARLIER
+        code = None if code is None else _cut(code, _LONGEST_CODE)
         group = self._group((outcome, error, status, code), line)
         group.count += 1
         group.first, group.last = min(group.first, line), max(group.last, line)
         telling = len(group.examples) < MOST_EXAMPLES
         if telling or self._has_room(outcome):
-            key = None if key is None else key[:_LONGEST_KEY]
-            row = Listed(line=line, outcome=outcome, reason=reason[:_LONGEST_REASON], key=key)
+            key = None if key is None else _cut(key, _LONGEST_KEY)
+            reason = _cut(reason, _LONGEST_REASON)
+            row = Listed(line=line, outcome=outcome, reason=reason, key=key)
             if telling:
                 group.examples.append(row)
             self._list(row)
@@ -140,7 +153,7 @@ class Troubles:
         lines = [line for line, _ in rows[kept:]]
         if lines:
             self.count += len(lines)
-            code = reason[:_LONGEST_CODE] if outcome in _FEW_REASONS else None
+            code = _cut(reason, _LONGEST_CODE) if outcome in _FEW_REASONS else None
             group = self._group((outcome, None, None, code), lines[0])
             group.count += len(lines)
             group.first, group.last = min(group.first, *lines), max(group.last, *lines)
@@ -194,3 +207,15 @@ def own_words(error: CareValidateError) -> str:
     if isinstance(error, ResponseDecodeError):
         return f"the vendor answered {error.status}, and the answer cannot be read"
     return error.summary
+
+
+def _is_older_doubt(outcome: str | None, error: str | None, status: int | None) -> bool:
+    if outcome != "unknown":
+        return False
+    if status is None:
+        return error in _NOTHING_SENT
+    return refusal_for_status(status).outcome is Outcome.REJECTED
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
