@@ -8,18 +8,39 @@ from typing import TYPE_CHECKING, Any
 
 from carevalidate_async._run.counts import Counts, Summary
 from carevalidate_async._run.course import Course
-from carevalidate_async.errors import Attempt, Outcome
+from carevalidate_async._run.groups import own_words
+from carevalidate_async.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    Attempt,
+    AuthenticationError,
+    BadRequestError,
+    CareValidateError,
+    Outcome,
+    RateLimitError,
+)
 from carevalidate_async.hooks import AttemptEnded
 from carevalidate_async.journal import Duplicates
 from carevalidate_async.report import Facts, write_report
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 BEGAN = datetime(2026, 11, 2, 22, 3, 7, tzinfo=UTC)
 HOSTILE = "</title><script>alert(1)</script>\"'&`{{7*7}}\x00\x1b[31m\u202egpj\u2066\ud800\r\n\u2028"
 """What a name could do: end an element, an attribute, a line, or the direction of the writing."""
+
+REPEATED = "is the same payment as line 2; give it a key of its own if it is not"
+TROUBLES: Sequence[tuple[str, CareValidateError | None, Mapping[str, Any]]] = (
+    ("rejected", BadRequestError("no", status=400), {}),
+    ("invalid", None, {"key": None, "code": "amount", "reason": "amount: has a comma"}),
+    ("duplicates", None, {"key": None, "reason": REPEATED}),
+    ("unknown", APITimeoutError("confirm_payment: no answer in 30 s"), {}),
+    ("unknown", BadRequestError("no", status=400), {}),
+    ("not_sent", RateLimitError("no", status=429), {}),
+)
+"""Where rows stand that need a look, and what they met, as the program says it."""
 
 
 def ended(
@@ -63,12 +84,21 @@ class MadeUp:
         self.counts.rows += rows
         self.counts.add(name, rows)
 
-    def bad(self, name: str, line: int, **told: Any) -> None:
-        """Give a row that needs a look its place."""
+    def bad(self, name: str, line: int, met: CareValidateError | None = None, **told: Any) -> None:
+        """Give a row that needs a look its place, as a run does that *met* an error."""
         facts: dict[str, Any] = {"error": None, "status": None, "code": None, "reason": "why"}
+        if met is not None:
+            facts["error"], facts["reason"] = type(met).__name__, own_words(met)
+            facts |= {told: getattr(met, told, None) for told in ("status", "code")}
         self.course.settled(name, line=line, **{"key": f"key-{line}", **facts, **told})
         self.counts.rows += 1
         self.counts.add(name)
+
+    def left(self, name: str, lines: Sequence[int], reason: str) -> None:
+        """Give rows that the run did not come to their place."""
+        self.course.left(name, [(line, f"key-{line}") for line in lines], reason)
+        self.counts.rows += len(lines)
+        self.counts.add(name, len(lines))
 
     def summary(self) -> Summary:
         """Return how it went."""
@@ -97,8 +127,7 @@ def ordinary() -> MadeUp:
         for _ in range(rows):
             run.ask(run.chance.lognormvariate(-2.6, 0.4))
         run.good(rows)
-    no = {"error": "BadRequestError", "status": 400, "code": "INVALID_CASE"}
-    run.bad("rejected", 4_711, reason="the vendor answered 400, INVALID_CASE", **no)
+    run.bad("rejected", 4_711, BadRequestError("no", status=400, code="INVALID_CASE"))
     run.bad("invalid", 8_050, key=None, code="amount", reason="amount: has a comma")
     return run
 
@@ -128,15 +157,16 @@ def eventful() -> MadeUp:
             run.ask(0.01, 429, Outcome.REJECTED)
             run.good(2, "already_recorded")
         if chance.random() < 0.02:
-            name = chance.choice(["rejected", "invalid", "duplicates", "unknown", "not_sent"])
-            run.bad(name, line, code=chance.choice([None, "amount"]), reason="is not right" * 5)
+            name, met, told = chance.choice(TROUBLES)
+            run.bad(name, line, met, **told)
+    run.end["retries"] = 8_000
     return run
 
 
 def interrupted() -> MadeUp:
     """Stopped by somebody, with payments in flight."""
     run = ordinary()
-    run.end["interrupted"] = True
+    run.end |= {"interrupted": True, "whole": False, "estimated_rows": 25_100, "retries": 12}
     for line in range(10_002, 10_042):
         run.bad("unknown", line, reason="the run ended before its answer came")
     return run
@@ -150,7 +180,8 @@ def refused() -> MadeUp:
     for line in range(2, 66):
         run.now += 0.01
         run.ask(0.05, 401, Outcome.REJECTED)
-        run.bad("not_sent", line, error="AuthenticationError", status=401)
+        run.bad("not_sent", line, AuthenticationError("no", status=401))
+    run.left("not_sent", range(66, 4_972), "the run ended before it was sent")
     return run
 
 
@@ -162,7 +193,7 @@ def rehearsed() -> MadeUp:
     run.now = 1.5
     run.good(998, "not_sent")
     run.bad("invalid", 17, key=None, code="valid_until", reason="valid_until: is no day")
-    run.bad("duplicates", 40, key=None, reason="is the same payment as line 2")
+    run.bad("duplicates", 40, key=None, reason=REPEATED)
     return run
 
 
@@ -187,7 +218,37 @@ def unreachable() -> MadeUp:
     run.end["stopped_by"] = "the vendor cannot be reached"
     run.now = 3.0
     run.ask(0.001, None, Outcome.NOT_SENT)
-    run.bad("not_sent", 2, error="APIConnectionError", reason="no connection")
+    run.bad("not_sent", 2, APIConnectionError("confirm_payment: no connection"))
+    return run
+
+
+def short() -> MadeUp:
+    """Over in seconds, and begun in the midst of one."""
+    run = MadeUp()
+    run.facts["began"] = BEGAN + timedelta(seconds=0.7)
+    run.course.allowed(64, None)
+    for _ in range(180):
+        run.now += 0.01
+        run.ask(0.05)
+        run.good()
+    return run
+
+
+def restless() -> MadeUp:
+    """A vendor that asks to wait again and again, and in the end a row in doubt."""
+    run = MadeUp()
+    run.facts |= {"file": "it's; <all>.csv", "journal": "it's; <all>.csv.journal"}
+    run.end |= {"duplicates": Duplicates.EACH, "retries": 960}
+    for _ in range(960):
+        run.course.allowed(8, 4.0)
+        run.now += 30.0
+        run.ask(0.2)
+        run.good()
+        run.ask(0.1, 429, Outcome.REJECTED)
+        run.course.paused("the vendor asks to wait for 20 s")
+        run.now += 20.0
+        run.course.resumed()
+    run.bad("unknown", 962, RateLimitError("no", status=429, code="SLOW_DOWN"))
     return run
 
 
@@ -223,6 +284,8 @@ RUNS: Mapping[str, Callable[[], MadeUp]] = {
         brief,
         empty,
         unreachable,
+        short,
+        restless,
         hostile,
     )
 }

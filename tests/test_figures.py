@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta, timezone
 from typing import Any
 
 import attrs
@@ -23,8 +24,16 @@ from carevalidate_async._run.units import (
 from carevalidate_async.journal import Duplicates
 from carevalidate_async.report._canvas import GAP, HEAD, STRIP, Canvas
 from carevalidate_async.report._figures import figures
-from carevalidate_async.report._plots import Panel, Scale, Timeline
-from carevalidate_async.report._wording import ending, headline, places, steps, trouble
+from carevalidate_async.report._plots import NARROW, WIDE, Panel, Scale, Timeline
+from carevalidate_async.report._wording import (
+    ending,
+    extent,
+    glance,
+    headline,
+    places,
+    trouble,
+    unread,
+)
 from report_runs import BEGAN, RUNS, MadeUp, eventful
 
 
@@ -69,14 +78,24 @@ class TestHeadline:
             ),
             (
                 "All 4 payments read so far are on record.",
-                {"confirmed": 4, "interrupted": True},
+                {"confirmed": 4, "interrupted": True, "whole": False},
             ),
             (
                 "4 of 5 payments read so far are on record; 1 was not sent.",
-                {"confirmed": 4, "not_sent": 1, "stopped_by": "the disk is full"},
+                {
+                    "confirmed": 4,
+                    "not_sent": 1,
+                    "stopped_by": "the disk is full",
+                    "whole": False,
+                },
+            ),
+            (
+                "4 of 5 payments are on record; 1 was not sent.",
+                {"confirmed": 4, "not_sent": 1, "stopped_by": "the vendor is down"},
             ),
             ("The file has no payments.", {"confirmed": 0}),
-            ("No payment was read.", {"confirmed": 0, "interrupted": True}),
+            ("No payment was read.", {"confirmed": 0, "interrupted": True, "whole": False}),
+            ("The file has no payments.", {"confirmed": 0, "interrupted": True}),
             (
                 "Dry run, nothing was sent: all 8 payments can be sent.",
                 {"not_sent": 8, "rehearsal": True},
@@ -107,14 +126,25 @@ class TestHeadline:
     @pytest.mark.parametrize(
         ("said", "told"),
         [
-            ("Finished after 1 min 15 s, with exit status 0: every row is on record.", {}),
+            ("Finished after 1 min 15 s, with exit status 0: the file has no rows.", {}),
+            (
+                "Finished after 1 min 15 s, with exit status 0: every row is on record.",
+                {"confirmed": 1},
+            ),
             (
                 "Finished after 0.3 s, with exit status 1: not every row is on record.",
                 {"invalid": 1, "elapsed": 0.3},
             ),
             (
                 "Ended early after 1 min 15 s, with exit status 1: the run did not get to the end.",
-                {"confirmed": 1, "stopped_by": "the disk is full"},
+                {"confirmed": 1, "stopped_by": "the disk is full", "whole": False},
+            ),
+            (
+                (
+                    "Ended early after 1 min 15 s, with exit status 1: every row is on record, but "
+                    "something else went wrong."
+                ),
+                {"confirmed": 1, "stopped_by": "the rejects file is not whole"},
             ),
             (
                 (
@@ -144,21 +174,76 @@ class TestHeadline:
         assert said == ending(summary(**told))
 
 
-class TestSteps:
-    def test_of_the_run(self) -> None:
+class TestExtent:
+    @pytest.mark.parametrize(
+        ("rest", "rows", "told"),
+        [
+            (
+                "about 12,000 rows not read",
+                "rows read so far, of about 13,000",
+                {"estimated_rows": 13_000},
+            ),
+            ("about 1 row not read", "rows read so far, of about 1,001", {"estimated_rows": 1_001}),
+            (
+                "the rest of the file not read",
+                "rows read so far, of about 1,000",
+                {"estimated_rows": 1_000},
+            ),
+            ("the rest of the file not read", "rows read so far", {"estimated_rows": None}),
+        ],
+    )
+    def test_says_how_much_was_not_read(self, rest: str, rows: str, told: dict[str, Any]) -> None:
         """
-        A run that did not get to the end says why, and that the same command goes on.
+        Where a file was not read to its end, about how many rows it may have is told, if known.
         """
-        (early,) = steps(summary(stopped_by="the disk is full"))
-        (stopped,) = steps(summary(interrupted=True))
+        cut = summary(confirmed=1_000, whole=False, **told)
 
-        assert [] == steps(summary())
-        assert early.startswith("The run ended early: the disk is full. ")
-        assert "the same command goes on" in stopped
+        assert (rest, rows) == (unread(cut), extent(cut))
 
-    def test_of_rows(self) -> None:
+    def test_is_the_file_where_it_was_read_to_its_end(self) -> None:
         """
-        All but the rows that are on record have a step, and those come first.
+        A run that ended early after it read all rows tells of all of them.
+        """
+        assert "rows of the file" == extent(summary(not_sent=9, stopped_by="no", interrupted=True))
+
+
+class TestGlance:
+    def test_has_what_is_looked_for_first(self) -> None:
+        """
+        How fast, how long answers take, how many requests and how many of them again, in numbers.
+        """
+        run = MadeUp()
+        for _ in range(100):
+            run.now += 0.1
+            run.ask(0.05)
+            run.ask(0.2)
+            run.good(20)
+        run.end |= {"retries": 1_100}
+
+        assert [
+            ("On record, on average", "200 /s", "2,000 payments in 10 s"),
+            ("Median answer", "50 ms", "95 % within 203 ms, 99 % within 203 ms"),
+            ("Requests", "200", "1,100 retries among them"),
+        ] == list(glance(run.summary(), run.course.whole()))
+
+    def test_begins_with_what_was_not_read(self) -> None:
+        """
+        Rows that were not read come first, with their number where it is known.
+        """
+        none = Span(begin=0.0, seconds=1.0)
+        cut = summary(confirmed=1, whole=False, estimated_rows=9_001)
+
+        assert [("Rows not read", "about 9,000", "1 row was read")] == glance(cut, none)
+        assert [("Rows not read", "not known", "2 rows were read")] == glance(
+            summary(confirmed=2, whole=False), none
+        )
+        assert [] == glance(summary(confirmed=2), none)
+
+
+class TestPlaces:
+    def test_come_by_risk(self) -> None:
+        """
+        Rows that are well come first, and then what is most pressing.
         """
         counts: dict[str, Any] = dict.fromkeys(
             ("not_sent", "duplicates", "invalid", "rejected", "unknown", "already_recorded"), 1
@@ -166,10 +251,14 @@ class TestSteps:
         found = places(summary(confirmed=2, **counts))
 
         assert [2, *[1] * 6] == [place.count for place in found]
-        assert ["confirmed", "already_recorded"] == [one.name for one in found if not one.step]
-        assert ["confirmed", "already_recorded", "unknown"] == [one.name for one in found[:3]]
+        assert ["confirmed", "already_recorded"] == [
+            one.name for one in found if not one.needs_a_look
+        ]
+        assert ["unknown", "not_sent", "rejected", "invalid", "duplicates"] == [
+            one.name for one in found if one.needs_a_look
+        ]
 
-    def test_what_was_wanted_needs_none(self) -> None:
+    def test_that_were_wanted_need_no_look(self) -> None:
         """
         Nothing is to be done about rows that a rehearsal would send, and about duplicates that are
         one payment.
@@ -177,8 +266,8 @@ class TestSteps:
         rehearsed = places(summary(not_sent=1, rehearsal=True))
         once = places(summary(Duplicates.ONCE, duplicates=1))
 
-        assert [("would be sent", None)] == [(place.title, place.step) for place in rehearsed]
-        assert [None] == [place.step for place in once]
+        assert [("would be sent", False)] == [(one.title, one.needs_a_look) for one in rehearsed]
+        assert [False] == [place.needs_a_look for place in once]
 
 
 class TestTrouble:
@@ -187,6 +276,17 @@ class TestTrouble:
         [
             ("the vendor answered 400", "rejected", ("BadRequestError", 400, None)),
             ("the vendor answered 400, CLOSED", "rejected", ("BadRequestError", 400, "CLOSED")),
+            (
+                "the vendor answered 429, SLOW, after an earlier ask that may have landed",
+                "unknown",
+                ("RateLimitError", 429, "SLOW"),
+            ),
+            (
+                "the vendor could not be reached, after an earlier ask that may have landed",
+                "unknown",
+                ("APIConnectionError", None, None),
+            ),
+            ("the vendor answered 500", "unknown", ("InternalServerError", 500, None)),
             ("no answer came in time", "unknown", ("APITimeoutError", None, None)),
             ("the answer could not be read", "unknown", ("ResponseDecodeError", 200, None)),
             ("AStrangeError", "unknown", ("AStrangeError", None, None)),
@@ -235,7 +335,7 @@ class TestFigures:
 
         assert {
             "outcomes": "1 row needs a look, after about 1 min 40 s.",
-            "throughput": "10 payments a second put on record at the median, 20 at most.",
+            "throughput": "10.1 payments a second put on record on average, 20 at most.",
             "latency": "Half of the requests took at most 50 ms, 99 % at most 50 ms.",
             "limit": "64 payments in flight allowed throughout; requests were not paced.",
         } == {
@@ -284,7 +384,34 @@ class TestFigures:
         made = figures(run.course, BEGAN, places(run.summary()))
 
         assert [None] * 3 == [figure.plot for figure in made]
-        assert "10 payments a second put on record." == made[1].finding
+        assert "10 payments a second put on record on average." == made[1].finding
+
+    def test_of_a_run_that_waited_tell_the_average(self) -> None:
+        """
+        A run that mostly waited is as fast as it was over all, and faster while it did not wait.
+        """
+        run = MadeUp()
+        for _ in range(20):
+            run.now += 1.0
+            run.ask()
+            run.good(50)
+        run.course.paused("down")
+        run.now += 80.0
+        run.course.resumed()
+
+        assert (
+            "10 payments a second put on record on average, 50 while the run did not wait, 50 at "
+            "most."
+        ) == self.findings(run)["throughput"]
+
+    def test_of_a_run_that_waited_throughout_tell_what_is_true(self) -> None:
+        """
+        No stretch is said to be the fastest that is slower than the run while it did not wait.
+        """
+        assert (
+            "0.02 payments a second put on record on average, 0.023 at most."
+            == self.findings(RUNS["restless"]())["throughput"]
+        )
 
     def test_of_nothing(self) -> None:
         """
@@ -337,6 +464,15 @@ class TestFigures:
             assert figure.plot is not None
             assert [(20.0, 10.0)] == list(figure.plot.pauses)
             assert ("pause", "the run waited for the vendor") == figure.key[-1]
+
+    def test_say_where_the_run_waited_off_and_on(self) -> None:
+        """
+        Where many pauses are one stretch, the hatching does not pass for waiting throughout.
+        """
+        run = RUNS["restless"]()
+        first, *_ = figures(run.course, BEGAN, places(run.summary()))
+
+        assert ("pause", "the run waited for the vendor, in places off and on") == first.key[-1]
 
 
 class TestCanvas:
@@ -509,8 +645,54 @@ class TestAxes:
         long = Timeline(began=BEGAN, seconds=7_200.0).plot([panel])
         short = Timeline(began=BEGAN, seconds=2.0).plot([panel])
 
-        assert (50.0, "1 h", "23:03") == attrs.astuple(long.times[2])
-        assert (50.0, "1 s", "22:03:08") == attrs.astuple(short.times[2])
+        assert (50.0, "1 h", "23:03") == attrs.astuple(long.times[2])[:3]
+        assert (50.0, "1 s", "22:03:08") == attrs.astuple(short.times[2])[:3]
+
+    def test_time_of_day_is_in_utc(self) -> None:
+        """
+        A run that began by another clock is told by that of UTC, as its page says.
+        """
+        elsewhere = BEGAN.astimezone(timezone(timedelta(hours=5, minutes=30)))
+
+        assert "22:03:09" == Timeline(began=elsewhere, seconds=9.0).clock(2.0)
+
+    @pytest.mark.parametrize(
+        "seconds", [0.1, 0.6, 1.8, 2.0, 6.0, 13.0, 59.0, 179.0, 540.0, 5_400.0, 36_000.0, 5e5]
+    )
+    @pytest.mark.parametrize(("name", "width"), [("wide", WIDE), ("narrow", NARROW)])
+    def test_marks_of_time_have_room(self, name: str, width: int, seconds: float) -> None:
+        """
+        However narrow a plot is, the marks that are shown there do not meet; some are shown, the
+        first time of day among them, and each time of day below a label.
+        """
+        began = BEGAN + timedelta(seconds=0.7)
+        plot = Timeline(began=began, seconds=seconds).plot([Panel(top=0, height=9, shapes=[])])
+        labels = [mark for mark in plot.times if name in mark.label_on]
+        notes = [mark for mark in plot.times if name in mark.note_on]
+
+        assert plot.times[0] == labels[0] == notes[0]
+        assert all(mark in labels for mark in notes)
+        for shown, texts in (
+            (labels, [mark.label for mark in labels]),
+            (notes, [mark.note for mark in notes]),
+        ):
+            middles = [mark.at * width / 100 for mark in shown]
+            for at in range(1, len(shown) - 1):
+                room = 6.5 * (len(texts[at]) + len(texts[at + 1])) / 2
+                assert room <= middles[at + 1] - middles[at] or shown[at + 1].side == "last"
+
+    def test_times_of_day_are_as_many_as_have_room(self) -> None:
+        """
+        On a phone a run of seconds shows fewer times of day than labels, and on a desk all of them.
+        """
+        began = BEGAN + timedelta(seconds=0.7)
+        plot = Timeline(began=began, seconds=1.8).plot([Panel(top=0, height=9, shapes=[])])
+
+        assert ["wide narrow"] * 4 == [mark.label_on for mark in plot.times]
+        assert ["0", "1 s"] == [mark.label for mark in plot.times if "narrow" in mark.note_on]
+        assert ["22:03:07", "22:03:08", "22:03:09"] == [
+            mark.note for mark in plot.times if "wide" in mark.note_on
+        ]
 
 
 class TestUnits:

@@ -14,9 +14,17 @@ import attrs
 import pytest
 
 from canaries import HELD, Seen, confirm
-from carevalidate_async import CareValidate, CareValidateError, __version__
+from carevalidate_async import (
+    APITimeoutError,
+    BadRequestError,
+    CareValidate,
+    CareValidateError,
+    RateLimitError,
+    __version__,
+)
 from carevalidate_async._run.groups import own_words
 from carevalidate_async.report import Facts, begin_report
+from carevalidate_async.report._wording import trouble
 from raw_server import RawServer, answers
 from report_runs import HOSTILE, RUNS, MadeUp, eventful, hostile, ordinary, refused
 
@@ -112,6 +120,12 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 def page_of(run: MadeUp, path: pathlib.Path) -> Page:
     assert run.write(path) is None
     return Page(path)
+
+
+def part(page: Page, name: str) -> Element:
+    """Return a section of a page."""
+    (section,) = (one for one in page.root.all("section") if one.facts["aria-labelledby"] == name)
+    return section
 
 
 def beginning(path: pathlib.Path, **facts: Any) -> Facts:
@@ -248,20 +262,61 @@ class TestContent:
 
     def test_says_what_to_do(self, path: pathlib.Path) -> None:
         """
-        Each kind of rows that needs somebody has its step, and the rejects file is named.
+        Each kind of rows that needs somebody has its step, with the command to type, and the
+        rejects file is named.
         """
-        (section,) = (
-            one
-            for one in page_of(ordinary(), path).root.all("section")
-            if one.facts["aria-labelledby"] == "next"
-        )
+        section = part(page_of(ordinary(), path), "next")
+        commands = [one for one in section.all("code") if one.facts["class"] == "command"]
 
         assert [
-            ("1 rejected", "To be corrected and run again."),
-            ("1 invalid", "To be corrected and run again."),
-        ] == [(item.one("strong").words, item.words[-30:]) for item in section.all("li")]
-        assert "rejects.csv" in section.words
+            ("1 rejected", "the vendor said no and recorded nothing."),
+            ("1 invalid", "refused here, and not sent. To be corrected in the same file."),
+        ] == [
+            (item.one("strong").words, item.words.split(": ")[1].split(" Correct")[0].strip())
+            for item in section.all("li")
+        ]
+        (command,) = (one.words for one in commands)
+        assert command.startswith("carevalidate confirm rejects.csv --base-url ")
+        assert command.endswith(" --journal /exports/payments.csv.production.journal")
+        assert "The rows to be corrected are in rejects.csv" in section.words
         assert "stand there and not here" in section.words
+
+    def test_says_first_what_ended_the_run(self, path: pathlib.Path) -> None:
+        """
+        What ended a run early stands before the steps, which begin with the command that goes on.
+        """
+        section = part(page_of(refused(), path), "next")
+        first, second = [one for one in section.children if one.name in {"p", "ol"}][:2]
+
+        assert "The run ended early: the vendor refuses the API key" in first.words
+        assert second.words.startswith("4,970 not sent : not on record.")
+        assert "carevalidate confirm /exports/payments.csv" in second.words
+
+    def test_gives_the_numbers_at_a_glance(self, path: pathlib.Path) -> None:
+        """
+        What is looked for first stands above all else: what was not read, how fast it was, how
+        long answers took, and how often the vendor was asked.
+        """
+        page = page_of(RUNS["interrupted"](), path)
+        (numbers,) = (one for one in page.root.all("dl") if one.facts.get("class") == "glance")
+
+        assert [
+            "Rows not read about 15,060 10,040 rows were read",
+            "On record, on average 790 /s 9,998 payments in 13 s",
+            "Median answer 75 ms 95 % within 142 ms, 99 % within 187 ms",
+            "Requests 9,998 12 retries among them",
+        ] == [one.words for one in numbers.children]
+        assert "rows read so far, of about 25,100" in part(page, "places").words
+        assert "9,998, 12 of them retries" in page.root.one("footer").words
+
+    def test_of_no_rows_does_not_say_that_all_are_well(self, path: pathlib.Path) -> None:
+        """
+        The page of an empty file says that it was empty.
+        """
+        head = page_of(RUNS["empty"](), path).root.one("header").words
+
+        assert "The file has no payments." in head
+        assert "with exit status 0: the file has no rows." in head
 
     def test_lists_the_rows_that_need_a_look(self, path: pathlib.Path) -> None:
         """
@@ -284,11 +339,59 @@ class TestContent:
         Each kind of trouble says what it was, how many rows met it, and where.
         """
         page = page_of(ordinary(), path)
-        groups = [one for one in page.root.all("ol") if one.facts["class"] == "groups"]
-        heads = [head.words for group in groups for head in group.all("h3")]
+        section = part(page, "troubles")
 
-        assert ["the vendor answered 400, INVALID_CASE", "refused here: amount"] == heads
-        assert "rejected, BadRequestError; line 4,711" in groups[0].words
+        assert ["the vendor answered 400, INVALID_CASE", "refused here: amount"] == [
+            head.words for head in section.all("h4")
+        ]
+        assert "BadRequestError; line 4,711" in section.words
+
+    def test_groups_what_went_wrong_by_risk(self, path: pathlib.Path) -> None:
+        """
+        What went wrong stands under the outcomes with their sums, the rows in doubt first, however
+        few they are.
+        """
+        run = MadeUp()
+        run.now = 1.0
+        for line in range(60):
+            no = BadRequestError("no", status=400, code=f"CODE_{line % 3}")
+            run.bad("rejected", line, no)
+        run.left("not_sent", range(60, 2_060), "the run ended before it was sent")
+        run.bad("unknown", 2_060, RateLimitError("no", status=429))
+        section = part(page_of(run, path), "troubles")
+        lists = [one for one in section.all("ol") if one.facts["class"] == "groups"]
+
+        assert ["1 unknown", "2,000 not sent", "60 rejected"] == [
+            head.words for head in section.all("h3")
+        ]
+        assert [1, 1, 3] == [len(one.all("h4")) for one in lists]
+        assert [
+            "the vendor answered 429, after an earlier ask that may have landed",
+            "the run ended before it was sent",
+        ] == [one.one("h4").words for one in lists[:2]]
+
+    def test_tells_what_is_in_no_group(self, path: pathlib.Path) -> None:
+        """
+        Where there are more kinds of trouble than are kept, the rest of an outcome is told too.
+        """
+        run = MadeUp()
+        run.now = 1.0
+        for line in range(60):
+            run.bad("rejected", line, BadRequestError("no", status=400, code=f"CODE_{line}"))
+        section = part(page_of(run, path), "troubles")
+
+        assert ["60 rejected", "10 of further kinds"] == [head.words for head in section.all("h3")]
+        assert "10 more rows are not told apart" in section.words
+
+    @pytest.mark.parametrize("name", sorted(RUNS.keys() - {"hostile"}))
+    def test_made_up_rows_say_what_the_program_says(self, name: str) -> None:
+        """
+        A row that the vendor answered is told as its group is, in these tests as in a run.
+        """
+        run = RUNS[name]()
+        told = [group for group in run.course.groups() if group.status is not None]
+
+        assert [trouble(group) for group in told] == [group.examples[0].reason for group in told]
 
     def test_tells_apart_why_rows_are_unknown(self, path: pathlib.Path) -> None:
         """
@@ -300,9 +403,7 @@ class TestContent:
             run.bad("unknown", line, reason=why)
         page = page_of(run, path)
 
-        assert ["too old", "the run ended"] == [
-            head.words for one in page.root.all("ol") for head in one.all("h3")
-        ]
+        assert ["too old", "the run ended"] == [head.words for head in page.root.all("h4")]
 
     def test_names_standard_input(self, path: pathlib.Path) -> None:
         """
@@ -323,9 +424,53 @@ class TestContent:
         page = page_of(run, path)
         lines = [row for table in page.root.all("table") for row in table.all("tr")]
 
-        assert "1,000 of 3,000 rows are listed" in page.root.one("main").words
+        assert "1,000 of 3,000 are listed. The journal has them all" in part(page, "people").words
         assert 1_000 == sum("unknown" == row.children[1].words for row in lines)
         assert "5 examples" in page.root.one("main").words
+
+    @pytest.mark.parametrize(
+        ("said", "facts"),
+        [
+            ("1,000 of 1,200 are listed. Run with --rejects PATH for all of them.", {}),
+            ("1,000 of 1,200 are listed. The rejects file has them all.", {"rejects": "no.csv"}),
+            (
+                (
+                    "1,000 of 1,200 are listed. Run without --dry-run and with --rejects PATH for "
+                    "all of them."
+                ),
+                {"journal": None},
+            ),
+        ],
+    )
+    def test_says_where_the_other_rows_are(
+        self, path: pathlib.Path, said: str, facts: dict[str, Any]
+    ) -> None:
+        """
+        A page has room for some of the rows only, and does not say that a journal has rows which
+        were refused here, nor that there are several outcomes where there is one.
+        """
+        run = MadeUp()
+        run.now = 1.0
+        run.facts |= facts
+        for line in range(1_200):
+            run.bad("invalid", line, key=None, code="amount", reason="amount: has a comma")
+
+        assert said in part(page_of(run, path), "people").words
+
+    def test_of_many_outcomes_it_lists_some_of_each(self, path: pathlib.Path) -> None:
+        """
+        All rows that need a look are counted against those that are listed, the ones of which
+        nothing but their number was told included.
+        """
+        run = MadeUp()
+        run.now = 1.0
+        run.bad("unknown", 1, APITimeoutError("no answer"))
+        run.bad("not_sent", 2, RateLimitError("no", status=429))
+        run.good(4_968, "not_sent")
+        words = part(page_of(run, path), "people").words
+
+        assert "2 of 4,970 are listed, some of each outcome. The journal has them all" in words
+        assert "--state unknown,not_sent" in words
 
     def test_a_rehearsal_says_that_nothing_was_sent(self, path: pathlib.Path) -> None:
         """
@@ -346,6 +491,10 @@ class TestContent:
 
         assert "This run has not ended, or it was killed." == page.root.one("h1").words
         assert "payments.csv.production.journal" in page.root.one("main").words
+        assert (
+            "carevalidate status /exports/payments.csv.production.journal"
+            == page.root.one("code").words
+        )
 
     def test_pauses_are_told(self, path: pathlib.Path) -> None:
         """
@@ -355,6 +504,17 @@ class TestContent:
 
         assert "The run waited for the vendor 2 times" in said
         assert "after 2 h 30 min, for 11 min 40 s:" in said
+
+    def test_many_pauses_are_told_truly(self, path: pathlib.Path) -> None:
+        """
+        However many pauses there were, their number and the time they took are exact, and those
+        that are told as one say so.
+        """
+        said = page_of(RUNS["restless"](), path).root.one("main").words
+
+        assert "The run waited for the vendor 960 times, 5 h 20 min in all:" in said
+        assert "off and on for 2 min 50 s (4 times, 1 min 20 s in all): the vendor asks" in said
+        assert "and 928 more times" in said
 
     def test_names_the_options(self, path: pathlib.Path) -> None:
         """

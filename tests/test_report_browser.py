@@ -192,7 +192,7 @@ class TestEveryPage:
 
 class TestPlots:
     @pytest.mark.parametrize("width", WIDTHS)
-    @pytest.mark.parametrize("name", ["ordinary", "eventful", "brief"])
+    @pytest.mark.parametrize("name", ["ordinary", "eventful", "brief", "short", "restless"])
     def test_are_there(self, show: Any, name: str, width: str) -> None:
         """
         Each plot has a size, each of its panels too, and each shape in them.
@@ -210,7 +210,9 @@ class TestPlots:
         )
 
     @pytest.mark.parametrize("width", WIDTHS)
-    @pytest.mark.parametrize("name", ["ordinary", "eventful", "interrupted", "brief"])
+    @pytest.mark.parametrize(
+        "name", ["ordinary", "eventful", "interrupted", "brief", "short", "restless"]
+    )
     def test_texts_do_not_meet(self, show: Any, name: str, width: str) -> None:
         """
         No two texts of a plot stand in one place, and none leaves the page.

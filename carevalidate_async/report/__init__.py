@@ -14,16 +14,20 @@ A file imports only from those above it.
 |---|---|
 | `report.css` | how it looks, on a screen and on paper |
 | `report.html.jinja` | its template |
+| `_facts.py` | what a run was asked to do |
 | `_plots.py` | the axes of a plot, and what stands on them |
 | `_canvas.py` | lines, areas and strips over a run's time |
+| `_typed.py` | commands to type about a run |
 | `_wording.py` | a run in sentences |
 | `_figures.py` | the figures: a finding, a plot, the numbers |
+| `_steps.py` | what to do next |
 | `_page.py` | the template, filled in by jinja2 |
 | `_report.py` | the page, written |
 """
 
 from __future__ import annotations
 
-from carevalidate_async.report._report import Facts, begin_report, write_report
+from carevalidate_async.report._facts import Facts
+from carevalidate_async.report._report import begin_report, write_report
 
 __all__ = ["Facts", "begin_report", "write_report"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from carevalidate_async._run.course import Course
+    from carevalidate_async._run.pauses import Pause
     from carevalidate_async.report._wording import Place
 
 MOST_ROWS = 24
@@ -94,8 +94,13 @@ def figures(course: Course, began: datetime, places: Sequence[Place]) -> Sequenc
             found.append(_allowed(canvas, *whole.limits))
     if len(canvas.spans) == 1:  # too short for anything to be seen over time
         return [attrs.evolve(figure, plot=None) for figure in found]
-    pause = [("pause", "the run waited for the vendor")] if course.pauses() else []
+    pause = [_waits(course.pauses())] if course.pauses() else []
     return [attrs.evolve(figure, key=[*figure.key, *pause]) for figure in found]
+
+
+def _waits(pauses: Sequence[Pause]) -> tuple[str, str]:
+    some = any(pause.times > 1 for pause in pauses)
+    return "pause", f"the run waited for the vendor{', in places off and on' if some else ''}"
 
 
 def _outcomes(canvas: Canvas, places: Sequence[Place]) -> Figure:
@@ -108,7 +113,7 @@ def _outcomes(canvas: Canvas, places: Sequence[Place]) -> Figure:
     return Figure(
         name="outcomes",
         title="Outcomes",
-        finding=_first_and_last(canvas, [place.name for place in places if place.step]),
+        finding=_first_and_last(canvas, [place.name for place in places if place.needs_a_look]),
         how="Rows as they got their place. Each outcome has a scale of its own, so that a single "
         "row can be seen.",
         plot=canvas.time.plot(panels),
@@ -143,15 +148,10 @@ def _throughput(canvas: Canvas) -> Figure:
         value: Callable[[Span], int] = attrgetter(kind)
         if value(canvas.whole):
             panels.append(canvas.strip(value, above=panels, kind=kind, title=title))
-    most = rounded(max(done))
-    finding = f"{most} payments a second put on record."
-    if len(done) > 1:
-        median = rounded(statistics.median(done))
-        finding = f"{median} payments a second put on record at the median, {most} at most."
     return Figure(
         name="throughput",
         title="Throughput",
-        finding=finding if any(done) else "No payment was put on record.",
+        finding=_rates(canvas.whole, max(done), len(done)),
         plot=canvas.time.plot(panels),
         key=[
             ("area done", "payments put on record per second"),
@@ -165,6 +165,17 @@ def _throughput(canvas: Canvas) -> Figure:
             ]
         ),
     )
+
+
+def _rates(whole: Span, most: float, stretches: int) -> str:
+    if not whole.on_record:
+        return "No payment was put on record."
+    text = f"{rounded(_done(whole))} payments a second put on record on average"
+    at_work = whole.seconds - whole.paused
+    # Where it waited in each of the stretches, the most of them says less than that.
+    if 0 < at_work < whole.seconds and whole.on_record / at_work <= most:
+        text += f", {rounded(whole.on_record / at_work)} while the run did not wait"
+    return f"{text}, {rounded(most)} at most." if stretches > 1 else f"{text}."
 
 
 def _latency(canvas: Canvas) -> Figure:

@@ -7,9 +7,10 @@ down, a unit is a pixel. Text is no part of it: it keeps its size.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import attrs
 
@@ -19,6 +20,14 @@ from carevalidate_async._run.units import at_time, log_ticks, ticks, time_ticks
 ACROSS = 1000
 """Units from a panel's left to its right."""
 
+NARROW = 232
+"""Pixels that a plot is wide where there is the least room, on a phone."""
+
+WIDE = 520
+"""Likewise on anything else; the style sheet draws the line between the two."""
+
+_LETTER = 7  # pixels that a letter of a mark takes
+_BETWEEN = 8  # pixels between two marks, at least
 _LOG_FROM = 30  # times that the highest value is the lowest, from where on a scale is logarithmic
 
 
@@ -38,6 +47,26 @@ class Mark:
     at: float
     label: str
     note: str = ""
+
+    @property
+    def side(self) -> str:
+        """At which end of an axis of time it is: `first`, `last` or nothing."""
+        return "first" if self.at < 4 else "last" if self.at > 96 else ""
+
+
+@attrs.frozen(kw_only=True)
+class TimeMark(Mark):
+    """
+    A mark on the axis of time.
+
+    Attributes:
+        label_on: Where its label has room: `wide`, `narrow`, both or nothing.
+
+        note_on: Likewise its note.
+    """
+
+    label_on: str
+    note_on: str
 
 
 @attrs.frozen(kw_only=True)
@@ -102,7 +131,7 @@ class Plot:
 
     height: int
     panels: Sequence[Panel]
-    times: Sequence[Mark]
+    times: Sequence[TimeMark]
     pauses: Sequence[tuple[float, float]]
 
 
@@ -128,8 +157,8 @@ class Timeline:
         return round(ACROSS * min(seconds / self.seconds, 1.0), 1)
 
     def clock(self, seconds: float) -> str:
-        """Return the time of day, with seconds where the run took but minutes."""
-        moment = self.began + timedelta(seconds=seconds)
+        """Return the time of day in UTC, with seconds where the run took but minutes."""
+        moment = self.began.astimezone(UTC) + timedelta(seconds=seconds)
         return f"{moment:%H:%M:%S}" if self.seconds < 300 else f"{moment:%H:%M}"
 
     def plot(self, panels: Sequence[Panel]) -> Plot:
@@ -138,13 +167,54 @@ class Timeline:
             Mark(at=self.across(at) * 100 / ACROSS, label=at_time(at), note=self.clock(at))
             for at in time_ticks(self.seconds)
         ]
+        room = {"wide": _room(marks, WIDE), "narrow": _room(marks, NARROW)}
+        times = [
+            TimeMark(
+                at=mark.at,
+                label=mark.label,
+                note=mark.note,
+                label_on=" ".join(name for name, (labels, _) in room.items() if nth in labels),
+                note_on=" ".join(name for name, (_, notes) in room.items() if nth in notes),
+            )
+            for nth, mark in enumerate(marks)
+        ]
         waits = [(self.across(pause.begin), self.across(pause.end)) for pause in self.pauses]
         return Plot(
             height=panels[-1].top + panels[-1].height,
             panels=panels,
-            times=marks,
+            times=times,
             pauses=[(left * 100 / ACROSS, (right - left) * 100 / ACROSS) for left, right in waits],
         )
+
+
+def _room(marks: Sequence[Mark], width: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return which of *marks* have their labels, and which of those their notes, in that width."""
+    labels = _fitting(range(len(marks)), [mark.label for mark in marks], marks, width)
+    notes = _fitting(labels, [mark.note for mark in marks], marks, width)
+    return labels, notes
+
+
+def _fitting(
+    some: Sequence[int], texts: Sequence[str], marks: Sequence[Mark], width: int
+) -> Sequence[int]:
+    """Return as many of *some* as have room for their texts, evenly spread and without repeats."""
+    for step in range(1, len(some) + 1):
+        found = [
+            nth
+            for before, nth in itertools.pairwise([None, *some[::step]])
+            if nth is not None and (before is None or texts[nth] != texts[before])
+        ]
+        ends = [_ends(marks[nth].at * width / 100, texts[nth], marks[nth]) for nth in found]
+        if all(one[1] + _BETWEEN <= next_[0] for one, next_ in itertools.pairwise(ends)):
+            return found
+    return some[:1]
+
+
+def _ends(across: float, text: str, mark: Mark) -> tuple[float, float]:
+    """Return where the text of a mark begins and ends, in pixels."""
+    size = len(text) * _LETTER
+    left = across - {"first": 0.0, "": 0.5, "last": 1.0}[mark.side] * size
+    return left, left + size
 
 
 @attrs.frozen(kw_only=True)

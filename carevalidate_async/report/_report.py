@@ -8,54 +8,37 @@ import html
 import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from carevalidate_async._run.groups import Group, Listed
 from carevalidate_async.report._figures import figures
 from carevalidate_async.report._page import harmless, page
-from carevalidate_async.report._wording import ending, headline, places, steps
+from carevalidate_async.report._steps import cause, elsewhere, steps
+from carevalidate_async.report._typed import Commands
+from carevalidate_async.report._wording import (
+    Place,
+    ending,
+    extent,
+    glance,
+    headline,
+    places,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from carevalidate_async._run.counts import Summary
     from carevalidate_async._run.course import Course
-    from carevalidate_async._run.groups import Listed
+    from carevalidate_async.report._facts import Facts
+
+_Told: TypeAlias = tuple[Group, Sequence[Listed]]
 
 _SHOWN = 20  # rows that need a person and stand there at once; the rest unfolds
 _MOST_BYTES = 250_000  # of the rows that need a person, and of the examples
-
-
-@attrs.frozen(kw_only=True)
-class Facts:
-    """
-    What a run was asked to do.
-
-    Attributes:
-        file: Name of the file.
-
-        target: Where its payments went: an origin, or a word.
-
-        journal: Name of the journal; None for a rehearsal.
-
-        rejects: Name of the file for rows to be corrected; None for none.
-
-        began: When, with a time zone.
-
-        concurrency: Payments in flight at once, at most.
-
-        rate: Asks begun per second, at most; None for as many as can be.
-    """
-
-    file: str
-    target: str
-    journal: str | None = None
-    rejects: str | None = None
-    began: datetime
-    concurrency: int
-    rate: float | None = None
 
 
 def begin_report(path: str, facts: Facts) -> None:
@@ -70,7 +53,8 @@ def begin_report(path: str, facts: Facts) -> None:
     """
     where = pathlib.Path(path)
     if not _is_special(where):
-        _write(where, page(facts=facts, running=True))
+        status = facts.journal and Commands(facts=facts, journal=facts.journal).status()
+        _write(where, page(facts=facts, running=True, status=status))
     elif not os.access(where, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
@@ -112,25 +96,66 @@ def _told(summary: Summary, course: Course, facts: Facts, ended: datetime) -> di
     """Return what the page says of a run that has ended."""
     budget = _Budget(_MOST_BYTES)
     stand = places(summary)
+    whole = course.whole()
     groups = course.groups()
-    examples = [list(budget.afford(group.examples)) for group in groups]
+    told = [(group, list(budget.afford(group.examples))) for group in groups]
     listed = list(budget.afford(course.listed()))
     return {
         "summary": summary,
         "headline": headline(summary),
         "ending": ending(summary),
-        "steps": steps(summary),
+        "extent": extent(summary),
+        "glance": glance(summary, whole),
+        "cause": cause(summary),
+        "steps": steps(summary, facts),
         "places": stand,
         "bar": _bar([(place.name, place.count) for place in stand]),
         "figures": figures(course, facts.began, stand),
         "pauses": course.pauses(),
-        "whole": course.whole(),
-        "groups": list(zip(groups, examples, strict=True)),
+        "whole": whole,
+        "troubles": _by_outcome(told, stand),
         "shown": listed[:_SHOWN],
         "folded": listed[_SHOWN:],
-        "troubled": course.troubled,
+        "wanting": sum(place.count for place in stand if place.needs_a_look),
+        "elsewhere": elsewhere(summary, facts),
         "ended": ended,
     }
+
+
+def _by_outcome(told: Sequence[_Told], stand: Sequence[Place]) -> Sequence[_Trouble]:
+    """Return what went wrong under the places of its rows, in their order."""
+    found = []
+    for place in stand:
+        groups = [one for one in told if one[0].outcome == place.name]
+        if groups:
+            left = place.count - sum(group.count for group, _ in groups)
+            found.append(_Trouble(title=place.title, count=place.count, left=left, groups=groups))
+    others = [one for one in told if one[0].outcome is None]
+    if others:
+        count = sum(group.count for group, _ in others)
+        found.append(_Trouble(title="of further kinds", count=count, left=0, groups=others))
+    return found
+
+
+@attrs.frozen(kw_only=True)
+class _Trouble:
+    """
+    What went wrong with the rows of one place.
+
+    Attributes:
+        title: What people call the place.
+
+        count: Its rows.
+
+        left: Those of them that are in no group.
+
+        groups: What they met, the most frequent first, with examples.
+    """
+
+    title: str
+    count: int
+    left: int
+    groups: Sequence[_Told]
 
 
 class _Budget:

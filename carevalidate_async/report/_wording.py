@@ -1,4 +1,4 @@
-"""Where a run's payments stand, and what to do about it, in sentences."""
+"""Where a run's payments stand, and how it went, in sentences."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from carevalidate_async._run.units import lasting
-from carevalidate_async.journal import Duplicates
+from carevalidate_async._run.groups import EARLIER
+from carevalidate_async._run.units import brief, lasting, many, rounded
+from carevalidate_async.journal import Duplicates, Ending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from carevalidate_async._run.counts import Summary
     from carevalidate_async._run.groups import Group
+    from carevalidate_async._run.tiles import Span
 
 TITLES: Mapping[str, str] = {
     "confirmed": "confirmed",
     "already_recorded": "on record already",
     "unknown": "unknown",
+    "not_sent": "not sent",
     "rejected": "rejected",
     "invalid": "invalid",
     "duplicates": "duplicates",
-    "not_sent": "not sent",
 }
 """The outcomes of rows as people call them, the best first, and then the most pressing."""
 
@@ -48,16 +50,12 @@ _WITHOUT_ERROR: Mapping[str | None, str] = {
     "invalid": "refused here",
     None: "something else",
 }
-_STEPS: Mapping[str, str] = {
-    "unknown": "Run the same command again, the rows as they are: it asks under the same keys, so "
-    "that nothing is recorded twice. Where a key is too old to be sent again, look the payment up "
-    "at the vendor.",
-    "rejected": "To be corrected and run again.",
-    "invalid": "To be corrected and run again.",
-    "duplicates": "Run the file again, with `--duplicates once` where they are the same "
-    "payments, with `--duplicates each` where they are payments of their own.",
-    "not_sent": "Run the same command again.",
+_ENDINGS: Mapping[Ending, str] = {
+    Ending.COMPLETE: "Finished",
+    Ending.INTERRUPTED: "Interrupted",
+    Ending.STOPPED_EARLY: "Ended early",
 }
+_WELL = frozenset({"confirmed", "already_recorded"})
 
 
 @attrs.frozen(kw_only=True)
@@ -74,14 +72,14 @@ class Place:
 
         meaning: What is known about them.
 
-        step: What to do about them; None where nothing is to be done.
+        needs_a_look: Whether anything is to be done about them.
     """
 
     name: str
     title: str
     count: int
     meaning: str
-    step: str | None
+    needs_a_look: bool
 
 
 def places(summary: Summary) -> Sequence[Place]:
@@ -92,29 +90,30 @@ def places(summary: Summary) -> Sequence[Place]:
             title=title,
             count=count,
             meaning=_MEANINGS[name],
-            step=_STEPS.get(name),
+            needs_a_look=name not in _WELL,
         )
         for name, title in TITLES.items()
         if (count := getattr(summary.counts, name))
     ]
     wanted = [_as_wanted(place, summary) for place in found]
-    return sorted(wanted, key=lambda place: place.step is not None)
+    return sorted(wanted, key=lambda place: place.needs_a_look)
 
 
 def _as_wanted(place: Place, summary: Summary) -> Place:
     """Return *place*, with nothing to be done where the run was told to leave its rows so."""
     if place.name == "not_sent" and summary.rehearsal:
         meaning = "checked, and fit to be sent"
-        return attrs.evolve(place, title="would be sent", meaning=meaning, step=None)
+        return attrs.evolve(place, title="would be sent", meaning=meaning, needs_a_look=False)
     if place.name == "duplicates" and summary.duplicates is Duplicates.ONCE:
-        return attrs.evolve(place, meaning="payments of earlier rows, sent once", step=None)
+        meaning = "payments of earlier rows, sent once"
+        return attrs.evolve(place, meaning=meaning, needs_a_look=False)
     return place
 
 
 def headline(summary: Summary) -> str:
     """Return in one sentence where the payments stand."""
     counts = summary.counts
-    payments, read = counts.rows, " read so far" if _cut_short(summary) else ""
+    payments, read = counts.rows, "" if summary.whole else " read so far"
     if summary.duplicates is Duplicates.ONCE:
         payments -= counts.duplicates  # a payment that the file has twice is one payment
     if not payments:
@@ -139,49 +138,86 @@ def headline(summary: Summary) -> str:
 
 def ending(summary: Summary) -> str:
     """Return how the run ended: a word or two, how long it took, its exit status and why that."""
-    how = "Interrupted" if summary.interrupted else "Finished"
-    if summary.stopped_by is not None and not summary.interrupted:
-        how = "Ended early"
+    how = _ENDINGS[summary.ending]
     status = summary.exit_status
+    can_be_sent = "can be sent" if summary.rehearsal else "is on record"
+    every = f"every row {can_be_sent}" if summary.counts.rows else "the file has no rows"
     why = {
-        0: "every row can be sent" if summary.rehearsal else "every row is on record",
-        1: "not every row can be sent" if summary.rehearsal else "not every row is on record",
+        0: every,
+        1: f"not {every}",
         2: "the vendor refused the API key, and nothing was recorded",
         130: "stopped from outside",
     }[status]
     if status == 1 and _all_well(summary):
-        why = "the run did not get to the end"
+        short = "the run did not get to the end"
+        why = f"{every}, but something else went wrong" if summary.whole else short
     return f"{how} after {lasting(summary.elapsed)}, with exit status {status}: {why}."
 
 
-def steps(summary: Summary) -> Sequence[str]:
-    """Return what to do about the run as a whole; `places` say what to do about its rows."""
+def unread(summary: Summary) -> str:
+    """Return which rows of the file were not read, where it was not read to its end."""
+    rows = (summary.estimated_rows or 0) - summary.counts.rows
+    return f"about {many(rows, 'row')} not read" if rows > 0 else "the rest of the file not read"
+
+
+def extent(summary: Summary) -> str:
+    """Return what all rows are that are counted."""
+    if summary.whole:
+        return "rows of the file"
+    of = f", of about {summary.estimated_rows:,}" if summary.estimated_rows else ""
+    return f"rows read so far{of}"
+
+
+def glance(summary: Summary, whole: Span) -> Sequence[tuple[str, str, str]]:
+    """
+    Return the numbers of a run that are looked for first: what, how much, and what else of it.
+
+    Args:
+        summary: How it went.
+
+        whole: All of it.
+    """
     found = []
-    if summary.stopped_by is not None:
+    if not summary.whole:
+        rows = (summary.estimated_rows or 0) - summary.counts.rows
+        read = f"{many(summary.counts.rows, 'row was', 'rows were')} read"
+        found.append(("Rows not read", f"about {rows:,}" if rows > 0 else "not known", read))
+    if whole.requests:
+        done = whole.on_record
         found.append(
-            f"The run ended early: {summary.stopped_by}. See to that first, then run the same "
-            "command again."
+            (
+                "On record, on average",
+                f"{rounded(whole.per_second(done))} /s",
+                f"{many(done, 'payment')} in {lasting(whole.seconds)}",
+            )
         )
-    if summary.interrupted:
-        found.append(
-            "The run was interrupted. Rows that were not read yet are not counted here; the same "
-            "command goes on where this one was stopped."
-        )
+    if whole.latency is not None:
+        p50, p95, p99 = map(brief, (whole.latency.p50, whole.latency.p95, whole.latency.p99))
+        found.append(("Median answer", p50, f"95 % within {p95}, 99 % within {p99}"))
+    if whole.requests:
+        again = many(summary.retries, "retry", "retries") if summary.retries else "no retries"
+        found.append(("Requests", f"{whole.requests:,}", f"{again} among them"))
     return found
 
 
 def trouble(group: Group) -> str:
     """Return what the rows of a group met."""
+    return f"{_met(group)}{EARLIER if group.doubt_is_older else ''}"
+
+
+def either(names: Sequence[str]) -> str:
+    """Return *names* as a choice."""
+    *before, last = names
+    return f"{', '.join(before)} or {last}" if before else last
+
+
+def _met(group: Group) -> str:
     if group.status is not None and group.error not in _ERRORS:
         return f"the vendor answered {group.status}{f', {group.code}' if group.code else ''}"
     if group.error is not None:
         return _ERRORS.get(group.error, group.error)
     told = [_WITHOUT_ERROR.get(group.outcome), group.code]
     return ": ".join(text for text in told if text) or TITLES[group.outcome or "unknown"]
-
-
-def _cut_short(summary: Summary) -> bool:
-    return summary.interrupted or summary.stopped_by is not None
 
 
 def _for_a_person(summary: Summary) -> int:
