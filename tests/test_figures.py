@@ -132,6 +132,10 @@ class TestHeadline:
                 {"confirmed": 1},
             ),
             (
+                "Finished in under 0.1 s, with exit status 0: every row is on record.",
+                {"confirmed": 1, "elapsed": 0.01},
+            ),
+            (
                 "Finished after 0.3 s, with exit status 1: not every row is on record.",
                 {"invalid": 1, "elapsed": 0.3},
             ),

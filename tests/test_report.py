@@ -235,9 +235,9 @@ class TestEveryPage:
 
     def test_is_small(self, page: Page) -> None:
         """
-        Whatever the run, its page is under a megabyte.
+        Whatever the run, its page is about a quarter of a megabyte at most.
         """
-        assert 1_000_000 > len(page.source.encode())
+        assert 280_000 > len(page.source.encode())
 
     def test_shows_nothing_that_cannot_be_seen(self, page: Page) -> None:
         """

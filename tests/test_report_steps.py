@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+import html
+import os
+import re
 import shlex
 import shutil
 import subprocess
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -15,7 +20,11 @@ from carevalidate_async.journal import Duplicates
 from carevalidate_async.report import Facts
 from carevalidate_async.report._steps import Step, cause, elsewhere, steps
 from carevalidate_async.report._typed import quoted
+from carevalidate_async.sandbox import Sandbox
 from report_runs import HOSTILE, MadeUp
+
+if TYPE_CHECKING:
+    import pathlib
 
 RESUME = (
     "carevalidate confirm /exports/payments.csv --base-url https://vendor.example --journal "
@@ -275,6 +284,49 @@ class TestElsewhere:
 
 
 class TestCommands:
+    async def test_do_what_the_page_says(self, tmp_path: pathlib.Path) -> None:
+        """
+        Typed as they stand on the page of a real run, the commands write the rows to be corrected,
+        run them, decide about duplicates and put every payment on record once.
+        """
+        name = "it's <all>.csv"
+        head = "case_id,amount,payment_date,valid_until,status\n"
+        row = "{},{},2026-11-02,2026-12-01,PAID\n"
+        rows = row.format("a", 1) + row.format("b", '"1,000"') + row.format("a", 1)
+        (tmp_path / name).write_text(head + rows)
+
+        def typed(command: str) -> subprocess.CompletedProcess[str]:
+            known = (
+                f'carevalidate() {{ {shlex.quote(sys.executable)} -m carevalidate_async "$@"; }}'
+            )
+            return subprocess.run(
+                ["bash", "-c", f"{known}; {command}"],
+                cwd=tmp_path,
+                env={**os.environ, "CAREVALIDATE_API_KEY": "test"},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+
+        async with Sandbox(api_key="test") as sandbox:
+            where = f"--base-url {sandbox.url} --report run.html"
+            await asyncio.to_thread(typed, f"carevalidate confirm {shlex.quote(name)} {where}")
+            page = (tmp_path / "run.html").read_text()
+            found = re.findall(r'<code class="command".*?>(.*?)</code>', page)
+            export, run, once, each = (html.unescape(re.sub("<.*?>", "", one)) for one in found)
+            written = await asyncio.to_thread(typed, export)
+            corrected = (tmp_path / "invalid.csv").read_text().replace('"1,000"', "1000")
+            (tmp_path / "invalid.csv").write_text(corrected)
+            codes = [
+                (await asyncio.to_thread(typed, command)).returncode
+                for command in (run, each, once)
+            ]
+
+        assert 0 == written.returncode, written.stderr
+        assert [0, 1, 1] == codes  # the invalid row is still in the file itself
+        assert ["a", "a", "b"] == sorted(payment.case_id for payment in sandbox.payments)
+
     @pytest.mark.parametrize("policy", Duplicates)
     @pytest.mark.parametrize("rejects", [None, "no; rejects.csv"])
     @pytest.mark.parametrize("file", ["-", "it's <all>.csv", "-rf.jsonl"])

@@ -198,16 +198,19 @@ def _fitting(
     some: Sequence[int], texts: Sequence[str], marks: Sequence[Mark], width: int
 ) -> Sequence[int]:
     """Return as many of *some* as have room for their texts, evenly spread and without repeats."""
-    for step in range(1, len(some) + 1):
-        found = [
-            nth
-            for before, nth in itertools.pairwise([None, *some[::step]])
-            if nth is not None and (before is None or texts[nth] != texts[before])
-        ]
-        ends = [_ends(marks[nth].at * width / 100, texts[nth], marks[nth]) for nth in found]
-        if all(one[1] + _BETWEEN <= next_[0] for one, next_ in itertools.pairwise(ends)):
-            return found
-    return some[:1]
+
+    def meet(shown: Sequence[int]) -> bool:
+        ends = [_ends(marks[nth].at * width / 100, texts[nth], marks[nth]) for nth in shown]
+        return any(one[1] + _BETWEEN > other[0] for one, other in itertools.pairwise(ends))
+
+    choices = (_changes(some[::step], texts) for step in range(1, len(some) + 1))
+    return next(shown for shown in choices if not meet(shown))
+
+
+def _changes(some: Sequence[int], texts: Sequence[str]) -> Sequence[int]:
+    """Return those of *some* whose text is not that of the one before."""
+    later = [nth for before, nth in itertools.pairwise(some) if texts[nth] != texts[before]]
+    return [some[0], *later]
 
 
 def _ends(across: float, text: str, mark: Mark) -> tuple[float, float]:

@@ -151,7 +151,9 @@ def ending(summary: Summary) -> str:
     if status == 1 and _all_well(summary):
         short = "the run did not get to the end"
         why = f"{every}, but something else went wrong" if summary.whole else short
-    return f"{how} after {lasting(summary.elapsed)}, with exit status {status}: {why}."
+    took = lasting(summary.elapsed)
+    when = took.replace("under", "in under") if took.startswith("under") else f"after {took}"
+    return f"{how} {when}, with exit status {status}: {why}."
 
 
 def unread(summary: Summary) -> str:
