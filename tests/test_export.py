@@ -186,9 +186,54 @@ class TestCircle:
         export("--state", "rejected")
         again = confirm(served, "out.csv", journal="own")
 
-        assert [key(1, 2)] == [row["idempotency_key"] for row in exported()]
+        assert [f"\u2192 copy 2 of {key(1)}"] == [row["idempotency_key"] for row in exported()]
         assert 1 == again["confirmed"]
+        assert [key(1), key(1, 2)] == [payment.idempotency_key for payment in served.payments]
+
+    @pytest.mark.parametrize("journal", ["journal", "own"])
+    @pytest.mark.parametrize("way", ["rejects", "export"])
+    @pytest.mark.parametrize("name", ["payments.csv", "payments.jsonl"])
+    def test_a_rejected_copy_that_is_corrected_is_another_payment(
+        self, served: Sandbox, name: str, way: str, journal: str
+    ) -> None:
+        """
+        It has the key of what it says then, so that the file that it came from, corrected as well,
+        does not record it a second time.
+        """
+        served.script(OK, NO)
+        output = f"out{pathlib.Path(name).suffix}"
+        rejects = ("--rejects", output) if way == "rejects" else ()
+        confirm(served, write(name, good(1), good(1)), "--duplicates", "each", *rejects)
+        if way == "export":
+            export("--state", "rejected", output=output)
+        corrected = pathlib.Path(output).read_text(encoding="utf-8").replace("1.50", "1.75")
+        pathlib.Path(output).write_text(corrected, encoding="utf-8")
+        once = confirm(served, output, journal=journal)
+        write(name, good(1), good(1).replace("1.50", "1.75"))
+        last = confirm(served, name, "--duplicates", "each")
+
+        assert 1 == once["confirmed"]
+        assert 2 == last["confirmed"] + last["already_recorded"]
         assert 2 == len(served.payments)
+
+    def test_what_is_surely_not_recorded_is_another_payment_once_it_is_corrected(
+        self, served: Sandbox
+    ) -> None:
+        """
+        An exported row has the key that it may be on record under; when a person says that it is
+        not, a corrected one is not sent under it.
+        """
+        served.script(Fault.DROP_BEFORE)
+        confirm(served, write("payments.csv", good(1)))
+        export("--state", "unknown")
+        command("settle", "journal", key(1), "--as", "not-recorded")
+        corrected = pathlib.Path("out.csv").read_text(encoding="utf-8").replace("1.50", "1.75")
+        pathlib.Path("out.csv").write_text(corrected, encoding="utf-8")
+        confirm(served, "out.csv")
+        last = confirm(served, write("payments.csv", good(1).replace("1.50", "1.75")))
+
+        assert 1 == last["confirmed"] + last["already_recorded"]
+        assert 1 == len(served.payments)
 
     def test_what_a_killed_run_had_planned_is_unknown(self, served: Sandbox) -> None:
         """

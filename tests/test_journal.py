@@ -250,7 +250,7 @@ class TestPlan:
 
             assert keys == [plan.key for plan in plans]
             assert [Verdict.SEND] * 3 == [plan.verdict for plan in plans]
-            assert [False, True, True] == [plan.nth for plan in plans]
+            assert [None, 2, 3] == [plan.copy for plan in plans]
 
     async def test_copies_that_may_be_on_record_come_first(self, path: str) -> None:
         """
@@ -264,7 +264,7 @@ class TestPlan:
         assert ["a3", "a2", "a5", "a", "a4", "a6"] == [name(plan.key) for plan in plans]
         assert [Verdict.ON_RECORD, *[Verdict.SEND] * 5] == [plan.verdict for plan in plans]
         assert [False, True, True, *[False] * 3] == [plan.may_have_landed for plan in plans]
-        assert [True, True, True, False, True, True] == [plan.nth for plan in plans]
+        assert [3, 2, 5, None, 4, 6] == [plan.copy for plan in plans]
 
     @pytest.mark.parametrize("first", [State.REJECTED, State.UNKNOWN, State.PLANNED])
     @pytest.mark.parametrize("duplicates", Duplicates)
@@ -359,19 +359,54 @@ class TestPlan:
         assert "INDEX copies_to_use (content=? AND <expr>=? AND used<?)" in look
         assert "INDEX copies (content=? AND nth>?)" in most
 
-    async def test_a_copy_s_key_that_another_payment_was_given_is_no_copy(self, path: str) -> None:
+    @pytest.mark.parametrize("key", ["a", derive_idempotency_key("a", 2)])
+    @pytest.mark.parametrize("duplicates", Duplicates)
+    async def test_a_content_s_key_is_given_to_no_other_payment(
+        self, path: str, key: str, duplicates: Duplicates
+    ) -> None:
         """
-        A key that a file names stands for its payment alone.
+        A row that was corrected has the key of what it says now, whatever key it has still: the
+        file that it came from, once it is corrected as well, has that one, too.
         """
-        second = derive_idempotency_key("a", 2)
-        await copies(path, State.CONFIRMED, State.REJECTED, State.CONFIRMED)
-        await settle(path, "b", State.CONFIRMED, key=second)
-        plans = await planned(path, 4, EACH)
-        others = await planned(path, 2, EACH, content="b")
+        await copies(path, State.REJECTED, State.REJECTED)
+        await settle(path, "b", State.CONFIRMED, key=key)
+        (plan,) = await planned(path, 1, duplicates, content="b")
+        (again, *_) = await planned(path, 2, duplicates)
 
-        assert [*[Verdict.ON_RECORD] * 2, *[Verdict.CONFLICT] * 2] == [p.verdict for p in plans]
-        assert ["a", "a3", "a", "a"] == [name(plan.key) for plan in plans]
-        assert second not in {plan.key for plan in others}
+        assert (Verdict.ON_RECORD, "b") == (plan.verdict, plan.key)
+        assert (Verdict.SEND, "a") == (again.verdict, again.key)
+
+    @pytest.mark.parametrize("state", [State.UNKNOWN, State.CONFIRMED])
+    async def test_a_content_s_key_that_may_be_on_record_is_given_to_no_other_payment(
+        self, path: str, state: State
+    ) -> None:
+        """
+        A row that was corrected too late is refused: under another key it would be paid twice.
+        """
+        await copies(path, State.CONFIRMED, state)
+        async with open_journal(path) as journal:
+            (plan,) = await journal.plan([row("b", key=derive_idempotency_key("a", 2))], EACH)
+
+        assert (Verdict.CONFLICT, state) == (plan.verdict, plan.state)
+
+    @pytest.mark.parametrize("duplicates", Duplicates)
+    async def test_copies_on_record_count_though_their_content_s_key_is_another_payment_s(
+        self, path: str, duplicates: Duplicates
+    ) -> None:
+        """
+        A row that is on record under a copy's key is not sent under the key that its content gives,
+        which a file gave to another payment before that.
+        """
+        await settle(path, "b", State.REJECTED, key="a")
+        await settle(path, "a", State.CONFIRMED, key=derive_idempotency_key("a", 2))
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE rows SET nth = 2 WHERE content = 'a'")
+        db.close()
+        first, second = await planned(path, 2, duplicates)
+
+        assert (Verdict.ON_RECORD, "a2") == (first.verdict, name(first.key))
+        wanted = Verdict.SEND if duplicates is EACH else Verdict.DUPLICATE
+        assert wanted is second.verdict
 
     async def test_a_row_that_named_a_copy_s_key_is_that_copy(self, path: str) -> None:
         """
@@ -382,7 +417,7 @@ class TestPlan:
 
         assert ["a", "a2", "a3"] == [name(plan.key) for plan in plans]
         assert [Verdict.SEND, Verdict.ON_RECORD, Verdict.SEND] == [p.verdict for p in plans]
-        assert [False, True, True] == [plan.nth for plan in plans]
+        assert [None, 2, 3] == [plan.copy for plan in plans]
 
     @pytest.mark.deep
     @pytest.mark.parametrize("seed", range(100))
@@ -478,7 +513,7 @@ class TestPlan:
                 ((nth,),) = db.execute("SELECT nth FROM rows")
             db.close()
 
-            assert (False, 1) == (plan.nth, nth)
+            assert (None, 1) == (plan.copy, nth)
 
     async def test_one_key_for_two_payments_is_a_conflict(self, path: str) -> None:
         """

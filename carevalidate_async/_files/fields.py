@@ -39,6 +39,8 @@ UNDECIDED = "\u2192 decide"
 # which no key is usable).
 _UNDECIDED = re.compile(r"\W*decide\s*(\(was .*)?", re.DOTALL)
 
+_COPY = re.compile(r"\W*copy ([0-9]{1,9}) of (\S+)")
+
 _AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]{1,2})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -105,6 +107,21 @@ def content_key(payment: PaymentConfirmation) -> str:
     """
     parts = [getattr(payment, name) for name in FIELDS if name != "idempotency_key"]
     return derive_idempotency_key("confirm_payment", *parts)
+
+
+def copy_cell(content: str, copy: int) -> str:
+    """
+    Return what stands for the key of a row that is equal to others in every field.
+
+    It holds for the row as it is. Once the row was corrected it is another payment, with the key of
+    what it says then, in a rejects file as in the file that the row came from.
+
+    Args:
+        content: The key that the content gives.
+
+        copy: Which of the equal rows it is, 2 or more.
+    """
+    return f"\u2192 copy {copy} of {content}"
 
 
 def read_amount(text: str) -> Decimal:
@@ -223,9 +240,21 @@ def to_row(
     payment = None
     if not found:
         try:
-            payment = PaymentConfirmation(**fields)  # type: ignore[arg-type]  # the model checks
+            payment = _payment(fields)
         except InvalidRequestError as error:
             # Of two days the model says which they are; they are the row's.
             reason = "is before payment_date" if error.field == "valid_until" else error.reason
             found.append(Problem(error.field, reason))
     return FileRow(line=line, payment=payment, problems=tuple(found), original=original)
+
+
+def _payment(fields: Mapping[str, Any]) -> PaymentConfirmation:
+    """Return what a row says; a `copy_cell` is the key that it stands for, or none."""
+    found = _COPY.fullmatch(fields.get("idempotency_key", ""))
+    if found is None:
+        return PaymentConfirmation(**fields)
+    copy, content = found.groups()
+    payment = PaymentConfirmation(**{**fields, "idempotency_key": None})
+    if content_key(payment) != content:
+        return payment
+    return attrs.evolve(payment, idempotency_key=derive_idempotency_key(content, int(copy)))

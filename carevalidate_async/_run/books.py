@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem
+from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem, content_key, copy_cell
 from carevalidate_async._run.ages import sent_in_words
 from carevalidate_async._run.counts import Counts, Tally, Trouble
 from carevalidate_async._run.groups import own_words
@@ -242,7 +242,9 @@ class Books:
             self._place("invalid", item.row, [Problem(error.field, error.reason)])
         elif state is State.REJECTED:
             self._trouble(state, item.row.line, own_words(error), key=item.plan.key, met=settlement)
-            self._reject(item.row, [_said(error)], item.plan.key if item.plan.nth else None)
+            copy = item.plan.copy
+            key = None if copy is None else copy_cell(content_key(item.payment), copy)
+            self._reject(item.row, [_said(error)], key)
         else:
             reason, key = own_words(error), item.plan.key
             told = f"{reason} (key {key})"

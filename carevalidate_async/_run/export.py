@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem, content_key
+from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem, content_key, copy_cell
 from carevalidate_async._run.ages import sent_in_words
 from carevalidate_async.journal._records import (
     GONE,
@@ -201,8 +201,10 @@ class Export:
         told = f"{state}: {why}" if why else str(state)
         # What may be on record keeps its key whatever becomes of the row: under another one it
         # would be recorded once more. A row that is surely not, and is corrected, has the key of
-        # what it says then, in this file as in any other.
-        key = found.key if doubted or found.state in ON_RECORD or found.nth > 1 else None
+        # what it says then, in this file as in any other; so has one that is equal to others.
+        key = found.key if doubted or found.state in ON_RECORD else None
+        if key is None and found.nth > 1:
+            key = copy_cell(found.content, found.nth)
         age = key_age(found.planned_at, self._now)
         if doubted and is_too_old(age, self._max_key_age):
             # A journal that does not know the key would let it be sent.

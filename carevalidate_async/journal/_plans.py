@@ -60,7 +60,9 @@ _SEEN = """
 UPDATE OR ROLLBACK rows SET used = :run, run = :run, seen = 1, line = marked.value{}
 FROM json_each(:lines) AS marked WHERE rows.key = marked.key
 """
-_KEY = "SELECT content, state, may_have_landed, used, line, planned_at FROM rows WHERE key = ?"
+_KEY = """
+SELECT content, nth, state, may_have_landed, used, line, planned_at FROM rows WHERE key = ?
+"""
 _INSERT = """
 INSERT INTO rows (key, content, nth, given_away, state, may_have_landed, by_hand, used, run, line,
     seen, attempts, planned_at)
@@ -77,9 +79,10 @@ _CONTENT = f"""
 SELECT content, run, line, seen, used, {RANK}, given_away FROM rows WHERE key = ?
 """  # noqa: S608 - as said
 _COPY = f"""
-SELECT key FROM rows WHERE content = ? AND nth > 1 AND {RANK} = ? AND used < ?
+SELECT key, nth FROM rows WHERE content = ? AND nth > 1 AND {RANK} = ? AND used < ?
 ORDER BY used, nth LIMIT 1
 """  # noqa: S608 - as said
+_USED_COPY = "SELECT line FROM rows WHERE content = ? AND nth > 1 AND used = ? LIMIT 1"
 _LAST_COPY = "SELECT max(nth) FROM rows WHERE content = ? AND nth > 1"
 
 
@@ -114,8 +117,10 @@ class Planner:
         by one, in the file's order.
         """
         keys = [row.content if row.key is None else row.key for row in candidates]
+        (found,) = self.db.execute(_KNOWN, (json.dumps(list(set(keys))),)).fetchone()
+        # A row may have to do with another one by its content, too, whatever its key is.
         often = Counter(keys)
-        (found,) = self.db.execute(_KNOWN, (json.dumps(list(often)),)).fetchone()
+        often.update(row.content for row in candidates if row.key not in {None, row.content})
         known = {key: facts for key, *facts in json.loads(found)}
         new: dict[str, int] = {}
         own: dict[str, str] = {}
@@ -150,13 +155,16 @@ class Planner:
             return self._plan_under(row, row.key)
         key = row.content
         found = self.db.execute(_CONTENT, (key,)).fetchone()
-        if found is None or found[0] != row.content:  # a row that was given this very key
-            return self._plan_under(row, key)
+        if found is None or found[0] != row.content:
+            return self._plan_without(row, key)
         _, last, line, seen, used, rank, given_away = found
         again = last == self.run
-        chosen = None
+        chosen, copy = None, None
         for wanted in self._wanted(again=again):
-            chosen = key if rank == wanted and used < self.run else self._copy(key, wanted)
+            if rank == wanted and used < self.run:
+                chosen = key
+            else:
+                chosen, copy = self._copy(key, wanted)
             if chosen is not None:
                 break
         if again or chosen != key:
@@ -164,7 +172,7 @@ class Planner:
             marks = "UPDATE rows SET run = ?, line = ?, seen = ? WHERE key = ?"
             self.db.execute(marks, (self.run, line, seen, key))
         if chosen is not None:
-            return attrs.evolve(self._plan_under(row, chosen), nth=chosen != key)
+            return attrs.evolve(self._plan_under(row, chosen), copy=copy)
         if self.duplicates is not Duplicates.EACH:
             return Plan(verdict=Verdict.DUPLICATE, key=key, line=line)
         if given_away:  # this may be the very row that was corrected under one of its keys
@@ -173,24 +181,35 @@ class Planner:
         nth = (most or 1) + 1
         return self._plan_under(row, derive_idempotency_key(key, nth), nth=nth)
 
+    def _plan_without(self, row: Candidate, key: str) -> Plan:
+        """Return what to do with a row whose content's *key* is another payment's, or nobody's."""
+        used = self.db.execute(_USED_COPY, (row.content, self.run)).fetchone()
+        for wanted in self._wanted(again=used is not None):
+            chosen, copy = self._copy(row.content, wanted)
+            if chosen is not None:
+                return attrs.evolve(self._plan_under(row, chosen), copy=copy)
+        if used is not None and self.duplicates is not Duplicates.EACH:
+            return Plan(verdict=Verdict.DUPLICATE, key=key, line=used[0])
+        return self._plan_under(row, key)
+
     def _wanted(self, *, again: bool) -> range:
         """Return the ranks that a row's key may have, the best first."""
         if not again or self.duplicates is Duplicates.EACH:
             return _RANKS
         return range(0 if self.duplicates is Duplicates.ONCE else _FREE_RANK)
 
-    def _copy(self, content: str, rank: int) -> str | None:
-        """Return a copy's key of that rank that the run has not used."""
+    def _copy(self, content: str, rank: int) -> tuple[str, int] | tuple[None, None]:
+        """Return a copy's key of that rank that the run has not used, and which copy it is."""
         found = self.db.execute(_COPY, (content, rank, self.run)).fetchone()
-        return None if found is None else str(found[0])
+        return (None, None) if found is None else found
 
     def _plan_under(self, row: Candidate, key: str, *, nth: int = 1) -> Plan:
         facts = {**self._facts(), "key": key, "content": row.content, "line": row.line, "nth": nth}
         found = self.db.execute(_KEY, (key,)).fetchone()
         if found is None:
             self.db.execute(_INSERT, facts)
-            return Plan(verdict=Verdict.SEND, key=key, nth=nth > 1)
-        content, state, doubt, used, line, planned_at = found
+            return Plan(verdict=Verdict.SEND, key=key, copy=nth if nth > 1 else None)
+        content, own_nth, state, doubt, used, line, planned_at = found
         first_line = line if used == self.run else None
         same = content == row.content
         if first_line is not None and same:
@@ -200,10 +219,13 @@ class Planner:
         free = plan.verdict is Verdict.SEND and not plan.may_have_landed
         if not same and (first_line is not None or not free):
             return Plan(verdict=Verdict.CONFLICT, key=key, state=plan.state, line=first_line)
+        if not same and (own_nth > 1 or key == content):
+            # The key says what another content is: this row was that one before it was corrected.
+            return self.plan_one(attrs.evolve(row, key=None))
         if not same:
             self.db.execute("UPDATE rows SET given_away = given_away + 1 WHERE key = ?", (content,))
         self.db.execute(_GIVE.format(_changes(plan)), facts)
-        return attrs.evolve(plan, nth=nth > 1)
+        return attrs.evolve(plan, copy=nth if nth > 1 else None)
 
     def _again(self, key: str, state: str, planned_at: int | None, *, doubted: bool) -> Plan:
         """Return what to do with the row of *key*, which an earlier run had."""

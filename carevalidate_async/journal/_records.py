@@ -127,7 +127,8 @@ class Plan:
 
         may_have_landed: Whether an ask of an earlier run was never settled.
 
-        nth: Whether the key tells a repeated row from its first appearance.
+        copy: Which of the rows that are equal in every field the key tells it to be; None for the
+            first one, and for a row that has a key of its own.
 
         line: The line that had the key before, for a duplicate or conflict within the file; None
             where an earlier run had it.
@@ -140,7 +141,7 @@ class Plan:
     key: str
     state: State = State.PLANNED
     may_have_landed: bool = False
-    nth: bool = False
+    copy: int | None = None
     line: int | None = None
     age: int | None = None
 
