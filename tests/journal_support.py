@@ -40,6 +40,8 @@ async def leave(
     counts: Mapping[str, int] | None = None,
     reason: str | None = None,
     target: str = TARGET,
+    duplicates: Duplicates = Duplicates.REFUSE,
+    max_key_age: float | None = DAY,
     die: bool = False,
 ) -> None:
     """
@@ -62,11 +64,17 @@ async def leave(
 
         target: What they are sent to.
 
+        duplicates: What it does with equal rows.
+
+        max_key_age: Seconds that a key may be old and still be sent again; None for any age.
+
         die: Whether the process ends in the midst of it.
     """
-    async with Journal(path, target=target, file=file, clock=lambda: at) as journal:
+    async with Journal(
+        path, target=target, file=file, max_key_age=max_key_age, clock=lambda: at
+    ) as journal:
         candidates = [Candidate(line=line, content=key) for line, key in enumerate(rows, 2)]
-        await journal.plan(candidates, Duplicates.REFUSE)
+        await journal.plan(candidates, duplicates)
         await journal.settle(
             [
                 Settlement(key=key, state=state, attempts=1)

@@ -346,6 +346,6 @@ class TestTrouble:
             result = command(name, "journal", *options)
 
             assert 2 == result.exit_code
-            assert "has format 1, and this version of the package reads format 2" in result.stderr
+            assert "has format 1, and this version of the package reads format 3" in result.stderr
         assert 2 == confirm(served, "payments.csv").exit_code
         assert before == pathlib.Path("journal").read_bytes()

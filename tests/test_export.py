@@ -362,6 +362,20 @@ class TestRows:
         assert 0 == export("--state", "rejected").exit_code
         assert [] == lines()
 
+    def test_rows_that_only_the_run_found_invalid_are_told(self, served: Sandbox) -> None:
+        """
+        Of two payments under one key, neither of which is on record, each might be the right one.
+        """
+        served.script(NO)
+        header = HEADER.rstrip() + ",idempotency_key\n"
+        rows = [f"{good(number).rstrip()},own\n" for number in (1, 2)]
+        first = confirm(served, write("payments.csv", *rows, header=header))
+        result = export("--state", "invalid")
+
+        assert (1, 1) == (first["rejected"], first["invalid"])
+        assert 1 == result.exit_code
+        assert "1 more were invalid in its last run" in result.stderr
+
     def test_a_row_under_another_payment_s_key_is_invalid(self, served: Sandbox) -> None:
         """
         It is left for a person to decide, as in a rejects file; a row that has the key of one that

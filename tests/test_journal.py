@@ -656,7 +656,7 @@ class TestBatch:
                 )
                 counts.append(len(traced))
 
-        assert [7, 7] == counts
+        assert [8, 8] == counts
 
 
 NOW = 1_800_000_000
@@ -1041,7 +1041,7 @@ class TestFile:
         header = (tmp_path / "journal").read_bytes()[:100]
 
         # Where SQLite's file format has the user version and the application's id.
-        assert (2).to_bytes(4) == header[60:64]
+        assert (3).to_bytes(4) == header[60:64]
         assert b"CVJL" == header[68:72]
 
     @pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
@@ -1059,7 +1059,8 @@ class TestFile:
 
         assert (
             f"the journal {path} has format {other}, and this version of the package reads "
-            "format 2; use the version that began it, or name another file" == str(caught.value)
+            f"format {FORMAT}; use the version that began it, or name another file"
+            == str(caught.value)
         )
 
     @pytest.mark.parametrize(
@@ -1455,6 +1456,8 @@ class TestRuns:
                 ended_at=NOW + 10 + number,
                 file=str(tmp_path / "payments.csv"),
                 version=__version__,
+                max_key_age=None,
+                duplicates=None,
                 ended=ending,
                 reason="the disk is full" if number else None,
                 counts=counts,

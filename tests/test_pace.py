@@ -229,7 +229,8 @@ class TestVendorThatSlowsDown:
                 self.asked += 1
                 if self.asked <= 2000:
                     raise bad
-                return await client.confirm_payment(*args, **options)
+                receipt: ConfirmationReceipt = await client.confirm_payment(*args, **options)
+                return receipt
 
         Watch().run(Picky(), lambda: until(2))
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import shlex
@@ -20,6 +21,7 @@ import pytest
 
 from carevalidate_async._commands.advice import Advice, Step
 from carevalidate_async._version import __version__
+from carevalidate_async.idempotency import derive_idempotency_key
 from carevalidate_async.journal import (
     Candidate,
     Duplicates,
@@ -27,6 +29,7 @@ from carevalidate_async.journal import (
     Journal,
     Settlement,
     State,
+    Verdict,
 )
 from carevalidate_async.journal._file import open_to_read
 from carevalidate_async.journal._status import Status, read_status
@@ -64,7 +67,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     return tmp_path
 
 
-def read(path: str = "journal", *, now: int = NOW, max_key_age: float | None = DAY) -> Status:
+def read(path: str = "journal", *, now: int = NOW, max_key_age: float | None = None) -> Status:
     with open_to_read(path) as db:
         return read_status(db, now=now, max_key_age=max_key_age)
 
@@ -73,6 +76,35 @@ def steps(path: str = "journal", *, now: int = NOW) -> dict[str, list[str]]:
     """Return what a journal says is to be done, and the commands for it."""
     found = Advice(journal=path, status=read(path, now=now)).steps()
     return {step.what: list(step.commands) for step in found}
+
+
+async def leave_copies(
+    path: str, rows: dict[str, State], *, duplicates: Duplicates, file: str = "payments.csv"
+) -> None:
+    """Let a run plan as many rows equal to "a" as there are keys, and settle those it sends."""
+    async with Journal(path, target=TARGET, file=file, clock=lambda: NOW) as journal:
+        candidates = [Candidate(line=line, content="a") for line in range(2, 2 + len(rows))]
+        plans = await journal.plan(candidates, duplicates)
+        sent = [plan.key for plan in plans if plan.verdict is Verdict.SEND]
+        await journal.settle([Settlement(key=key, state=rows[key]) for key in sent])
+        await journal.end(Ending.COMPLETE, {}, None)
+
+
+def half_written(path: str) -> None:
+    """Leave a journal as a process does that dies while SQLite writes it."""
+    code = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "db.execute('PRAGMA cache_size = 1')\n"  # so that pages are written before the end
+        "db.execute('BEGIN EXCLUSIVE')\n"
+        "db.execute('CREATE TABLE filler AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+        " FROM n LIMIT 999) SELECT i, randomblob(500) FROM n')\n"
+        "db.execute('DELETE FROM rows')\n"
+        "os._exit(9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], check=False)
+    assert 9 == done.returncode
+    assert pathlib.Path(f"{path}-journal").stat().st_size
 
 
 def parsed(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -184,7 +216,7 @@ class TestRead:
 
     @pytest.mark.parametrize(
         ("after", "most", "too_old"),
-        [(DAY, DAY, 0), (DAY + 1, DAY, 2), (300 * DAY, None, 0), (-60, DAY, 0), (-61, DAY, 2)],
+        [(DAY, DAY, 0), (DAY + 1, DAY, 2), (300 * DAY, math.inf, 0), (-60, DAY, 0), (-61, DAY, 2)],
     )
     def test_keys_that_no_run_would_send_again_are_counted(
         self, after: int, most: float | None, too_old: int
@@ -244,6 +276,48 @@ class TestRead:
 
         assert (0, 1) == (read().gone, read().states[State.REJECTED])
 
+    def test_copies_that_their_file_takes_for_one_payment_by_now_are_none_of_it(self) -> None:
+        """
+        What `once` decided is not offered to be sent; what another file decided says nothing.
+        """
+        copies = {"a": State.CONFIRMED, derive_idempotency_key("a", 2): State.NOT_SENT}
+        asyncio.run(leave_copies("journal", copies, duplicates=Duplicates.EACH))
+        before = read()
+        asyncio.run(leave_copies("journal", copies, file="other.csv", duplicates=Duplicates.ONCE))
+        other = read()
+        asyncio.run(leave_copies("journal", copies, duplicates=Duplicates.ONCE))
+        after = read()
+
+        assert [1, 1, 0] == [found.states[State.NOT_SENT] for found in (before, other, after)]
+        assert [False, False, True] == [found.all_on_record for found in (before, other, after)]
+        assert 1 == after.gone
+
+    def test_each_standard_input_counts_by_itself(self) -> None:
+        """
+        That one was read to its end says nothing of another one.
+        """
+        left("journal", {"a": State.CONFIRMED}, file=None, counts={"invalid": 1})
+        left("journal", {"b": State.CONFIRMED}, file=None, ending=Ending.INTERRUPTED)
+        left("journal", {"c": State.CONFIRMED}, file=None)
+        found = read()
+
+        assert not found.all_on_record
+        assert ([1], [2]) == (
+            [run.number for run in found.to_correct],
+            [run.number for run in found.unfinished],
+        )
+
+    def test_the_longest_doubt_is_one_of_an_unknown_age(self) -> None:
+        """
+        Which a key of tomorrow has as well.
+        """
+        left("journal", {"a": State.UNKNOWN})
+        left("journal", {"b": State.UNKNOWN}, at=NOW + DAY)
+        found = read()
+
+        assert found.oldest is not None
+        assert ("b", None) == (found.oldest.key, found.oldest.age)
+
     @pytest.mark.parametrize(
         ("rows", "run", "whole"),
         [
@@ -291,9 +365,10 @@ class TestAdvice:
             "run the same again: run 1 ended early (the vendor is down), and may have left rows "
             "unread; 2 rows may or may not be on record, and keep their keys; 1 row surely not on "
             "record": [again],
-            "1 row refused by the vendor, which recorded nothing: correct them in the file that "
-            "this writes, and run that with this journal": [
-                "carevalidate export journal --state rejected --output rejected.csv"
+            "1 row refused by the vendor, which recorded nothing: this writes which ones, and why; "
+            "correct them where they came from, and run that again": [
+                "carevalidate export journal --state rejected --output rejected.csv",
+                again,
             ],
         } == steps()
 
@@ -322,9 +397,10 @@ class TestAdvice:
         again = f"carevalidate confirm {file} --base-url {TARGET} --journal journal"
 
         assert {
-            f"1 row of {file} cannot be sent: correct them in the file that this writes, and run "
-            "that with this journal": [
-                f"carevalidate export journal --state invalid --file {file} --output invalid.csv"
+            f"1 row of {file} cannot be sent: this writes which ones, and why; correct them there, "
+            "and run it again": [
+                f"carevalidate export journal --state invalid --file {file} --output invalid.csv",
+                again,
             ],
             f"2 rows of {file} equal to others and not sent: say whether they are the same "
             "payments, or payments of their own": [
@@ -375,10 +451,47 @@ class TestAdvice:
 
         assert [str(folder / "it's.csv")] == [shlex.split(line)[2] for line in resume]
         assert [
-            ["rejected-1.jsonl", str(folder / "my payments.jsonl")],
-            ["rejected-2.csv", str(folder / "it's.csv")],
-        ] == [[shlex.split(line)[8], shlex.split(line)[6]] for line in export]
-        assert {"my journal"} == {shlex.split(line)[2] for line in export}
+            ["rejected.jsonl", str(folder / "my payments.jsonl")],
+            ["rejected.csv", str(folder / "it's.csv")],
+        ] == [[shlex.split(line)[8], shlex.split(line)[6]] for line in export[:2]]
+        assert {"my journal"} == {shlex.split(line)[2] for line in export[:2]}
+        assert [str(folder / name) for name in ("my payments.jsonl", "it's.csv")] == [
+            shlex.split(line)[2] for line in export[2:]
+        ]
+
+    def test_nothing_that_somebody_corrected_is_overwritten(self, folder: pathlib.Path) -> None:
+        """
+        Neither a file that a run had nor another command's output is written.
+        """
+        for file in ("rejected.csv", "one.csv", "two.csv"):
+            state = State.CONFIRMED if file == "rejected.csv" else State.REJECTED
+            invalid = 0 if file == "rejected.csv" else 1
+            left("journal", {file: state}, file=file, counts={"invalid": invalid})
+        commands = [shlex.split(line) for lines in steps().values() for line in lines]
+
+        assert ["rejected-2.csv", "rejected-3.csv", "invalid.csv", "invalid-2.csv"] == [
+            words[-1] for words in commands if words[1] == "export"
+        ]
+
+    @pytest.mark.parametrize(
+        ("duplicates", "age", "options"),
+        [
+            (Duplicates.REFUSE, DAY, ""),
+            (Duplicates.EACH, DAY, " --duplicates each"),
+            (Duplicates.ONCE, None, " --duplicates once --max-key-age forever"),
+            (Duplicates.REFUSE, HOUR, " --max-key-age 1h"),
+        ],
+    )
+    def test_a_file_is_run_again_as_it_was_run(
+        self, duplicates: Duplicates, age: float | None, options: str
+    ) -> None:
+        """
+        What the last run was told of equal rows and of old keys is not forgotten.
+        """
+        left("journal", {"a": State.UNKNOWN}, file=None, duplicates=duplicates, max_key_age=age)
+        ((command,),) = steps().values()
+
+        assert f"carevalidate confirm - --base-url {TARGET} --journal journal{options}" == command
 
     def test_rows_of_standard_input_need_a_file(self) -> None:
         """
@@ -387,7 +500,10 @@ class TestAdvice:
         left("journal", {"a": State.REJECTED}, file=None)
 
         assert [
-            ["carevalidate export journal --state rejected --file FILE --output rejected.csv"]
+            [
+                "carevalidate export journal --state rejected --file FILE --output rejected.csv",
+                f"carevalidate confirm - --base-url {TARGET} --journal journal",
+            ]
         ] == [*steps().values()]
 
 
@@ -467,6 +583,8 @@ Runs:
                     "ended_at": "2027-01-15T08:00:00Z",
                     "file": file,
                     "version": __version__,
+                    "max_key_age": DAY,
+                    "duplicates": "refuse",
                     "ended": "complete",
                     "reason": None,
                     "counts": {"rows": 7, "invalid": 1},
@@ -515,6 +633,17 @@ Runs:
 
         assert 2 == result.exit_code
         assert "must be a number with m, h or d" in result.stderr
+
+    def test_the_age_of_the_last_run_counts_otherwise(self) -> None:
+        """
+        What a run did not ask for again is not said to be asked for again.
+        """
+        left("journal", {"a": State.UNKNOWN}, max_key_age=2 * DAY)
+        young = command("status", "journal").stdout
+        left("journal", {}, max_key_age=HOUR)
+        old = command("status", "journal").stdout
+
+        assert [False, True] == ["too old to be sent again" in text for text in (young, old)]
 
     def test_rows_that_a_person_settled_are_counted(self) -> None:
         """
@@ -565,6 +694,21 @@ class TestUntouched:
             json.loads(result.stdout.splitlines()[-1])[name] for name in ("rows", "unknown")
         )
         assert "run 1 did not end (it was killed, or the machine failed)" in result.stderr
+
+    @pytest.mark.parametrize("name", ["status", "export"])
+    def test_what_was_killed_at_its_very_end(self, folder: pathlib.Path, name: str) -> None:
+        """
+        What SQLite has to take back first, it takes back.
+        """
+        left("journal", EVERY)
+        half_written("journal")
+        options = ("--state", "confirmed", "--file", "p.csv") if name == "export" else ()
+        (folder / "p.csv").write_text("case_id,amount,payment_date,valid_until,status\n")
+        result = command(name, "journal", *options)
+
+        assert "" == result.stderr if name == "status" else "0 written" in result.stderr
+        assert {"journal", "p.csv"} == {path.name for path in folder.iterdir()}
+        assert len(EVERY) == read().rows
 
     async def test_a_run_that_is_at_work(self) -> None:
         """

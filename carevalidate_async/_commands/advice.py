@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import chain, count
 
 import attrs
 import click
 
+from carevalidate_async._commands.key_age import DEFAULT as DEFAULT_KEY_AGE
+from carevalidate_async._run.ages import read_age, written_age
 from carevalidate_async.carevalidate import ORIGINS
-from carevalidate_async.journal._records import State
+from carevalidate_async.journal._records import Duplicates, State
 from carevalidate_async.journal._runs import Ending, PastRun
 from carevalidate_async.journal._status import Status
 
@@ -46,6 +50,7 @@ class Advice:
     def steps(self) -> Iterator[Step]:
         """Yield what to do next; nothing where every row is on record."""
         status = self.status
+        outputs = _Outputs(status.runs)
         reasons = list(self._reasons_to_resume())
         if reasons:
             yield Step(f"run the same again: {'; '.join(reasons)}", self._resume())
@@ -53,33 +58,35 @@ class Advice:
             yield Step(
                 f"{_rows(status.too_old)} may or may not be on record, and their keys are too old "
                 "to be sent again: look the payments up at the vendor, and say what each one is",
-                [*self._exports(State.UNKNOWN), *map(self._settle, ("recorded", "not-recorded"))],
+                [
+                    *self._exports(State.UNKNOWN, outputs),
+                    *map(self._settle, ("recorded", "not-recorded")),
+                ],
             )
         if status.states[State.REJECTED]:
+            files = list(dict.fromkeys(status.files[State.REJECTED]))
             yield Step(
                 f"{_rows(status.states[State.REJECTED])} refused by the vendor, which recorded "
-                "nothing: correct them in the file that this writes, and run that with this "
-                "journal",
-                self._exports(State.REJECTED),
+                "nothing: this writes which ones, and why; correct them where they came from, and "
+                "run that again",
+                [*self._exports(State.REJECTED, outputs), *map(self._confirm, files)],
             )
 
         for run in status.to_correct:
-            yield from self._to_correct(run)
+            yield from self._to_correct(run, outputs)
 
-    def _to_correct(self, run: PastRun) -> Iterator[Step]:
+    def _to_correct(self, run: PastRun, outputs: _Outputs) -> Iterator[Step]:
         file = run.file or "FILE"
         if run.count("invalid"):
-            output = f"invalid{_ending(file)}"
+            output = outputs.name("invalid", file)
             options = ("--state", "invalid", "--file", file, "--output", output)
             yield Step(
                 f"{_rows(run.count('invalid'))} of {click.format_filename(file)} cannot be sent: "
-                "correct them in the file that this writes, and run that with this journal",
-                [_command("export", self.journal, *options)],
+                "this writes which ones, and why; correct them there, and run it again",
+                [_command("export", self.journal, *options), self._confirm(run.file)],
             )
         if run.count("to_decide"):
-            again = [
-                f"{self._confirm(run.file)} --duplicates {which}" for which in ("once", "each")
-            ]
+            again = [self._confirm(run.file, which) for which in (Duplicates.ONCE, Duplicates.EACH)]
             yield Step(
                 f"{_rows(run.count('to_decide'))} of {click.format_filename(file)} equal to others "
                 "and not sent: say whether they are the same payments, or payments of their own",
@@ -102,27 +109,50 @@ class Advice:
             files += self.status.files.get(state, ())
         return [self._confirm(file) for file in dict.fromkeys(files)]
 
-    def _confirm(self, file: str | None) -> str:
+    def _confirm(self, file: str | None, duplicates: Duplicates | None = None) -> str:
+        """Return how to run a file again, as it was run the last time."""
         target = self.status.target
         names = [name for name, origin in ORIGINS.items() if origin == target]
         where = ["--environment", *names] if names else ["--base-url", target]
         where = ["--sandbox"] if target == "sandbox" else where
-        return _command("confirm", file or "-", *where, "--journal", self.journal)
+        how = []
+        last = next((run for run in reversed(self.status.runs) if run.file == file), None)
+        if duplicates is None and last is not None:
+            duplicates = last.duplicates
+        if duplicates not in {None, Duplicates.REFUSE}:
+            how += ["--duplicates", str(duplicates)]
+        age = written_age(self.status.max_key_age)
+        if age != written_age(read_age(DEFAULT_KEY_AGE)):
+            how += ["--max-key-age", age]
+        return _command("confirm", file or "-", *where, "--journal", self.journal, *how)
 
-    def _exports(self, state: State) -> list[str]:
+    def _exports(self, state: State, outputs: _Outputs) -> list[str]:
         found = [file for s in _alike(state) for file in self.status.files.get(s, ())]
         files = list(dict.fromkeys(found))
-        several = len(files) > 1
         commands = []
-        for number, file in enumerate(files, 1):
-            output = f"{state}-{number}{_ending(file)}" if several else f"{state}{_ending(file)}"
-            named = ["--file", file or "FILE"] if several or file is None else []
-            options = ("--state", state, *named, "--output", output)
+        for file in files:
+            named = ["--file", file or "FILE"] if len(files) > 1 or file is None else []
+            options = ("--state", state, *named, "--output", outputs.name(state, file))
             commands.append(_command("export", self.journal, *options))
         return commands
 
     def _settle(self, finding: str) -> str:
         return _command("settle", self.journal, "KEY", "--as", finding)
+
+
+class _Outputs:
+    """Names of files to be written, none of which a run had or another command writes."""
+
+    def __init__(self, runs: Sequence[PastRun]) -> None:
+        self._taken = {os.path.basename(run.file) for run in runs if run.file is not None}
+
+    def name(self, stem: str, file: str | None) -> str:
+        """Return a name for rows of *file*."""
+        numbers = chain([""], (f"-{number}" for number in count(2)))
+        names = (f"{stem}{number}{_ending(file)}" for number in numbers)
+        name = next(name for name in names if name not in self._taken)
+        self._taken.add(name)
+        return name
 
 
 def _alike(state: State) -> Sequence[State]:

@@ -15,7 +15,7 @@ import click
 
 from carevalidate_async._commands.command import StopError, command, open_input
 from carevalidate_async._commands.confirm import check_paths
-from carevalidate_async._commands.key_age import KEY_AGE
+from carevalidate_async._commands.key_age import KEY_AGE_OF_LAST_RUN
 from carevalidate_async._commands.output import mute, name_of, one_line, say
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _read_states(
 @click.option(
     "--format", "form", type=click.Choice(["csv", "jsonl"]), help="Of text, as for confirm."
 )
-@KEY_AGE
+@KEY_AGE_OF_LAST_RUN
 @command
 def export(
     journal: str,
@@ -115,6 +115,7 @@ def export(
             )
             with _output(output) as path:
                 written = _write(found, source, form, path)
+            unwritten = _invalid(runs, source) - found.invalid if "invalid" in states else 0
             missing = 0
             for row in found.missing():
                 missing += 1
@@ -125,7 +126,20 @@ def export(
     say(f"{written:,} written, of {_shown(source)}; {missing:,} not found there", sys.stderr)
     if found.unplanned:
         say(f"{found.unplanned:,} rows of it are in no run of this journal yet", sys.stderr)
-    return 1 if missing else 0
+    if unwritten > 0:
+        say(
+            f"{unwritten:,} more were invalid in its last run, but only beside other rows of it, "
+            "such as two payments under one key; --rejects of a run has them all",
+            sys.stderr,
+        )
+    return 1 if missing or unwritten > 0 else 0
+
+
+def _invalid(runs: Sequence[PastRun], source: str) -> int:
+    """Return how many rows of a file its last run found invalid."""
+    file = None if source == "-" else os.path.abspath(source)
+    last = next((run for run in reversed(runs) if run.file == file), None)
+    return 0 if last is None else last.count("invalid")
 
 
 def _only_file(seen: Sequence[int], runs: Sequence[PastRun]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 
@@ -36,14 +37,14 @@ def settle(journal: str, keys: tuple[str, ...], file: str | None, finding: str) 
     run, under the keys that they had: say so only of what you did not find on record.
 
     Each KEY has to be in the journal, and its row in doubt, or settled like this before. If one is
-    not, nothing is changed.
+    not, nothing is changed. It may be as an export has it: "decide (was KEY)".
 
     Exit status: 0 all of them are settled; 2 none is.
     """
     from carevalidate_async.journal._by_hand import Finding, settle_by_hand
     from carevalidate_async.journal._file import JournalError, open_to_settle
 
-    named = [*keys, *(_lines(file) if file is not None else ())]
+    named = list(map(_key, [*keys, *(_lines(file) if file is not None else ())]))
     if not named:
         raise click.UsageError("give a KEY, or a file of them with --keys")
     try:
@@ -58,6 +59,12 @@ def settle(journal: str, keys: tuple[str, ...], file: str | None, finding: str) 
     then = {"recorded": "no run asks for them again", "not-recorded": "the next run sends them"}
     say(f"Settled as {finding}: {count:,}; {then[finding]}", sys.stdout)
     return 0
+
+
+def _key(cell: str) -> str:
+    """Return the key that the cell of an export has, or had."""
+    found = re.fullmatch(r"\W*decide \(was (.+)\)", cell)
+    return cell if found is None else found[1]
 
 
 def _lines(file: str) -> list[str]:

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from carevalidate_async._commands.command import JSON, StopError, command
-from carevalidate_async._commands.key_age import KEY_AGE
+from carevalidate_async._commands.key_age import KEY_AGE_OF_LAST_RUN
 from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._run.ages import age_in_words
 
@@ -34,7 +34,7 @@ _TITLES = {  # of the states, which are imported late
 
 @click.command()
 @click.argument("journal", type=click.Path(exists=True, dir_okay=False))
-@KEY_AGE
+@KEY_AGE_OF_LAST_RUN
 @JSON
 @command
 def status(journal: str, max_key_age: float | None, *, as_json: bool) -> int:

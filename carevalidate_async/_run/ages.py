@@ -25,6 +25,14 @@ def read_age(text: str) -> float | None:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+def written_age(seconds: float | None) -> str:
+    """Return an age as `read_age` takes it, None for any age."""
+    if seconds is None:
+        return FOREVER
+    unit = next(unit for unit in ("d", "h", "m") if not seconds % _SECONDS[unit] or unit == "m")
+    return f"{int(seconds // _SECONDS[unit])}{unit}"
+
+
 def age_in_words(seconds: float) -> str:
     """Return an age in a unit that tells enough of it, rounded down."""
     for unit, name, least in (("d", "day", 2), ("h", "hour", 2), ("m", "minute", 1)):

@@ -23,7 +23,7 @@ from carevalidate_async.journal._records import (
     is_too_old,
     key_age,
 )
-from carevalidate_async.journal._runs import PastRun, overtaken
+from carevalidate_async.journal._runs import PastRun, age_that_counts, overtaken
 
 if TYPE_CHECKING:
     import sqlite3
@@ -51,11 +51,14 @@ class Exported:
         problems: Why it is here.
 
         key: Fixes its idempotency key; None leaves it as it is.
+
+        invalid: Whether it cannot be sent.
     """
 
     row: FileRow
     problems: Sequence[Problem]
     key: str | None = None
+    invalid: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -98,6 +101,8 @@ class Export:
     Attributes:
         unplanned: Rows so far that could be sent, and that no run came to.
 
+        invalid: Rows so far that cannot be sent, if they are wanted.
+
     Args:
         db: The journal, open.
 
@@ -108,8 +113,9 @@ class Export:
 
         now: Seconds since 1970.
 
-        max_key_age: Seconds that a key in doubt may be old and still be sent again; None for any
-            age. A row whose key is older has, in its place, that a person is to decide.
+        max_key_age: Seconds that a key in doubt may be old and still be sent again; `math.inf` for
+            any age, None for what the last run had. A row whose key is older has, in its place,
+            that a person is to decide.
 
         invalid: Whether rows that cannot be sent are wanted, too.
     """
@@ -121,19 +127,19 @@ class Export:
         states: Collection[State],
         *,
         now: int,
-        max_key_age: float | None,
+        max_key_age: float | None = None,
         invalid: bool = False,
     ) -> None:
         self._db = db
         self._now = now
-        self._max_key_age = max_key_age
+        self._max_key_age = age_that_counts(max_key_age, runs)
         self._states = frozenset(states)
         self._wanted = {
             "states": json.dumps(sorted(states)),
             "overtaken": json.dumps(overtaken(runs)),
         }
-        self._invalid = invalid
-        self.unplanned = 0
+        self._with_invalid = invalid
+        self.unplanned = self.invalid = 0
         (last,) = db.execute("SELECT coalesce(max(rowid), 0) FROM rows").fetchone()
         self._taken = bytearray(last // 8 + 1)
         query = "SELECT EXISTS (SELECT 1 FROM rows WHERE nth > 1)"
@@ -164,8 +170,9 @@ class Export:
                 own = row.payment.idempotency_key is not None
                 exported = self._look_up(row, key, content, known.get(key), own=own)
             else:
-                exported = Exported(row=row, problems=row.problems) if self._invalid else None
+                exported = self._unfit(row, row.problems)
             if exported is not None:
+                self.invalid += exported.invalid
                 yield exported
 
     def _look_up(
@@ -176,15 +183,22 @@ class Export:
         elif found.content != content:
             if found.state not in ON_RECORD | IN_DOUBT:  # a corrected row may have such a key
                 self.unplanned += 1
-            elif self._invalid:
+            else:
                 problem = Problem("idempotency_key", "a run used this key for another payment")
-                return Exported(row=row, problems=[problem], key=f"{UNDECIDED} (was {key})")
+                return self._unfit(row, [problem], key=f"{UNDECIDED} (was {key})")
         elif self._take(found):
             return self._exported(row, found)
         elif self._has_copies and not own:
             copy = self._next_copy(content)
             return None if copy is None else self._exported(row, copy)
         return None
+
+    def _unfit(
+        self, row: FileRow, problems: Sequence[Problem], *, key: str | None = None
+    ) -> Exported | None:
+        if not self._with_invalid:
+            return None
+        return Exported(row=row, problems=problems, key=key, invalid=True)
 
     def missing(self) -> Iterator[Missing]:
         """Yield the wanted rows that were not among the file's, once all of them were taken."""

@@ -18,10 +18,11 @@ from carevalidate_async.journal import _records, _runs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT = 2
+FORMAT = 3
 _APPLICATION = 0x43564A4C  # "CVJL", so that no other SQLite file is taken for a journal
 _OLDEST = (3, 33)  # of SQLite: UPDATE ... FROM
 _BUSY_SECONDS = 0.5
+_READONLY_ROLLBACK = sqlite3.SQLITE_READONLY | 3 << 8
 # Rows lie on disk in the order of their file, their keys in none: each new row changes a page of
 # its own. The cache holds the upper pages of the index of ten million keys. The more of the log is
 # copied to its places at once, the fewer pages are written twice.
@@ -124,6 +125,7 @@ def open_to_read(path: str, *, empty: bool = False) -> Iterator[sqlite3.Connecti
         JournalError: A run is at work on it, it is no journal, or it cannot be read.
     """
     absolute = _absolute(path)
+    _roll_back(absolute)
     beside = [f"{absolute}-shm", f"{absolute}-wal"]
     absent = [name for name in beside if not os.path.exists(name)]
     name = f"{pathlib.Path(absolute).as_uri()}?mode=ro"
@@ -141,6 +143,21 @@ def open_to_read(path: str, *, empty: bool = False) -> Iterator[sqlite3.Connecti
                     if made == beside[0] or not os.path.getsize(made):
                         os.unlink(made)
             db.close()
+
+
+def _roll_back(absolute: str) -> None:
+    """
+    Let SQLite take back what a process left half written that was killed at the very end of it.
+
+    That is no change of what the journal says, but whoever only reads may not do it.
+    """
+    if not os.path.exists(f"{absolute}-journal"):
+        return
+    # Where it cannot be done, reading fails for the same reason.
+    with contextlib.suppress(sqlite3.Error), _connected(absolute) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        db.execute("ROLLBACK")
+        db.close()
 
 
 def close(db: sqlite3.Connection) -> None:
@@ -216,6 +233,13 @@ def why(path: str, error: sqlite3.Error) -> str:
         reason = (
             "was left by a run that was killed; to read that, SQLite writes beside it, which it "
             f"cannot here: copy it, and {path}-wal, to a folder where it can"
+        )
+    elif code in {sqlite3.SQLITE_READONLY, _READONLY_ROLLBACK} and os.path.exists(
+        f"{path}-journal"
+    ):
+        reason = (
+            "was left half written by a process that was killed; to take that back, SQLite writes "
+            f"it, which it cannot here: copy it, and {path}-journal, to a folder where it can"
         )
     return f"the journal {path} {reason}"
 

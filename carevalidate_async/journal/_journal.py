@@ -97,6 +97,7 @@ class Journal:
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._run = 0
+        self._duplicates: Duplicates | None = None  # as is noted of the run
         self.fresh: bool = False
         self.begun_with: str | None = None
         self.too_old: int = 0
@@ -135,6 +136,9 @@ class Journal:
         """
 
         def work(db: sqlite3.Connection) -> list[Plan]:
+            if duplicates is not self._duplicates:
+                _runs.note_duplicates(db, self._run, duplicates)
+                self._duplicates = duplicates
             planner = Planner(
                 db=db,
                 duplicates=duplicates,
@@ -210,7 +214,9 @@ class Journal:
         self._db = db = opened(self.path, target=self._target)
         if self._secret is not None:
             self._check_credential(db, self._secret)
-        self._run = _runs.begin(db, file=self._file, now=int(self._clock()))
+        self._run = _runs.begin(
+            db, file=self._file, max_key_age=self._max_key_age, now=int(self._clock())
+        )
         self.fresh = self._run == 1
         self.begun_with = _runs.first_file(db)
         if not self._rehearse:

@@ -22,12 +22,19 @@ RANK = """CASE WHEN state IN ('confirmed', 'already_recorded') THEN 0
 WHEN may_have_landed OR state NOT IN ('rejected', 'not_sent') THEN 1 ELSE 2 END"""
 """Whether something is on record under a key (0), may be (1), or surely is not (2); in SQL."""
 
-GONE = """(state = 'rejected' AND run IN (SELECT value FROM json_each(:overtaken)))"""
+GONE = """(
+    state = 'rejected' AND run IN (SELECT CAST(key AS INTEGER) FROM json_each(:overtaken))
+    OR nth > 1 AND state = 'not_sent' AND EXISTS (
+        SELECT 1 FROM json_each(:overtaken) AS later JOIN rows AS first ON first.key = rows.content
+        WHERE CAST(later.key AS INTEGER) = rows.run AND first.run = later.value
+    )
+)"""
 """
-Whether a row was refused by the vendor, and corrected or deleted in its file since; in SQL.
+Whether a row is surely not on record, and is none of its file's any more; in SQL.
 
-One that was not sent and is not in its file any more may be a payment of another day's file, under
-the same name: it stays in sight.
+It was refused by the vendor, and corrected or deleted since. Or it is one of several equal rows,
+and the last run of its file had fewer of them, or took them for one payment. Any other that was not
+sent may be a payment of another day's file, under the same name: it stays in sight.
 """
 
 SCHEMA = f"""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from carevalidate_async._version import __version__
-from carevalidate_async.journal._records import RANK
+from carevalidate_async.journal._records import RANK, Duplicates
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,6 +33,8 @@ CREATE TABLE runs (
     ended_at INTEGER,  -- NULL while it is at work, and for ever where it was killed
     file,              -- absolute; NULL for standard input, bytes where it is no text
     version TEXT NOT NULL,
+    max_key_age REAL,  -- seconds; NULL for any age
+    duplicates TEXT,   -- NULL until a row was planned
     ended TEXT,
     reason TEXT,
     counts TEXT        -- JSON
@@ -63,6 +66,11 @@ class PastRun:
 
         version: Of the package.
 
+        max_key_age: Seconds that a key in doubt could be old and still be sent again; None for any
+            age.
+
+        duplicates: What it did with equal rows; None where it planned none.
+
         ended: How; None where it did not.
 
         reason: Why it ended early.
@@ -76,6 +84,8 @@ class PastRun:
     ended_at: int | None
     file: str | None
     version: str
+    max_key_age: float | None
+    duplicates: Duplicates | None
     ended: Ending | None
     reason: str | None
     counts: Mapping[str, int] | None
@@ -85,7 +95,7 @@ class PastRun:
         return 0 if self.counts is None else self.counts.get(name, 0)
 
 
-def begin(db: sqlite3.Connection, *, file: str | None, now: int) -> int:
+def begin(db: sqlite3.Connection, *, file: str | None, max_key_age: float | None, now: int) -> int:
     """
     Note that a run begins, and return its number.
 
@@ -94,15 +104,29 @@ def begin(db: sqlite3.Connection, *, file: str | None, now: int) -> int:
 
         file: Whose rows it has; None for standard input.
 
+        max_key_age: Seconds that a key in doubt may be old and still be sent again; None for any
+            age.
+
         now: Seconds since 1970.
     """
     (before,) = db.execute("SELECT max(number) FROM runs").fetchone()
     number = (before or 0) + 1
     db.execute(
-        "INSERT INTO runs (number, began_at, file, version) VALUES (?, ?, ?, ?)",
-        (number, now, None if file is None else _stored(os.path.abspath(file)), __version__),
+        "INSERT INTO runs (number, began_at, file, version, max_key_age) VALUES (?, ?, ?, ?, ?)",
+        (
+            number,
+            now,
+            None if file is None else _stored(os.path.abspath(file)),
+            __version__,
+            max_key_age,
+        ),
     )
     return number
+
+
+def note_duplicates(db: sqlite3.Connection, number: int, duplicates: Duplicates) -> None:
+    """Note what a run does with equal rows."""
+    db.execute("UPDATE runs SET duplicates = ? WHERE number = ?", (duplicates, number))
 
 
 def end(
@@ -125,8 +149,8 @@ def end(
 def past_runs(db: sqlite3.Connection) -> Sequence[PastRun]:
     """Return all runs, the first one first."""
     query = (
-        "SELECT number, began_at, ended_at, file, version, ended, reason, counts FROM runs"
-        " ORDER BY number"
+        "SELECT number, began_at, ended_at, file, version, max_key_age, duplicates, ended, reason,"
+        " counts FROM runs ORDER BY number"
     )
     return [
         PastRun(
@@ -135,29 +159,65 @@ def past_runs(db: sqlite3.Connection) -> Sequence[PastRun]:
             ended_at=ended_at,
             file=None if file is None else os.fsdecode(file),
             version=version,
+            max_key_age=max_key_age,
+            duplicates=None if duplicates is None else Duplicates(duplicates),
             ended=None if ended is None else Ending(ended),
             reason=reason,
             counts=None if counts is None else json.loads(counts),
         )
-        for number, began_at, ended_at, file, version, ended, reason, counts in db.execute(query)
+        for (
+            number,
+            began_at,
+            ended_at,
+            file,
+            version,
+            max_key_age,
+            duplicates,
+            ended,
+            reason,
+            counts,
+        ) in db.execute(query)
     ]
 
 
 def last_of_files(runs: Sequence[PastRun]) -> Sequence[PastRun]:
-    """Return the last run of each file."""
-    return list({run.file: run for run in runs}.values())
-
-
-def overtaken(runs: Sequence[PastRun]) -> Sequence[int]:
     """
-    Return the numbers of runs whose file a later one read to its end.
+    Return the last run of each file.
 
-    A row that such a run saw last is not in its file any more. Of standard input nobody knows
-    whether it was the same twice.
+    Of standard input each run is one: nobody knows whether it was the same twice.
     """
-    ended = {run.file: run.number for run in last_of_files(runs) if run.ended is Ending.COMPLETE}
-    ended.pop(None, None)
-    return [run.number for run in runs if run.number < ended.get(run.file, 0)]
+    # A file's name is absolute, and so never a number.
+    return list({run.file or run.number: run for run in runs}.values())
+
+
+def overtaken(runs: Sequence[PastRun]) -> Mapping[int, int]:
+    """
+    Return the numbers of runs whose file a later one read to its end, each with that one's.
+
+    A row that such a run saw last is not in its file any more.
+    """
+    last = last_of_files(runs)
+    ended = {run.file: run.number for run in last if run.file and run.ended is Ending.COMPLETE}
+    found = {}
+    for run in runs:
+        later = ended.get(run.file or "", run.number)
+        if run.number < later:
+            found[run.number] = later
+    return found
+
+
+def age_that_counts(given: float | None, runs: Sequence[PastRun]) -> float | None:
+    """
+    Return how old a key in doubt may be and still be sent again, None for any age.
+
+    Args:
+        given: Seconds, `math.inf` for any age; None for what the last run had.
+
+        runs: All of a journal's.
+    """
+    if given is None:
+        return runs[-1].max_key_age if runs else None
+    return None if given == math.inf else given
 
 
 def first_file(db: sqlite3.Connection) -> str | None:

@@ -8,8 +8,23 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from carevalidate_async.journal._records import GONE, IN_DOUBT, MOST_STEP, ON_RECORD, State, key_age
-from carevalidate_async.journal._runs import Ending, PastRun, last_of_files, overtaken, past_runs
+from carevalidate_async.journal._records import (
+    GONE,
+    IN_DOUBT,
+    MOST_STEP,
+    ON_RECORD,
+    State,
+    is_too_old,
+    key_age,
+)
+from carevalidate_async.journal._runs import (
+    Ending,
+    PastRun,
+    age_that_counts,
+    last_of_files,
+    overtaken,
+    past_runs,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,7 +41,8 @@ FROM rows
 _SEEN_IN = f"SELECT DISTINCT state, run FROM rows WHERE NOT {GONE} ORDER BY run"  # noqa: S608 - as said
 # An age that nobody knows comes first.
 _OLDEST = f"""
-SELECT key, line, run, planned_at FROM rows WHERE {_DOUBTED} ORDER BY planned_at, line LIMIT 1
+SELECT key, line, run, planned_at FROM rows WHERE {_DOUBTED}
+ORDER BY CASE WHEN planned_at > :now + {MOST_STEP} THEN NULL ELSE planned_at END, line LIMIT 1
 """  # noqa: S608 - as said
 
 
@@ -74,6 +90,9 @@ class Status:
 
         by_hand: Rows of which a person said what they are.
 
+        max_key_age: Seconds that a key in doubt may be old and still be sent again; None for any
+            age.
+
         too_old: Rows in doubt that a run would not ask for again.
 
         gone: Rows that are surely not on record, and that their file no longer has.
@@ -91,6 +110,7 @@ class Status:
     states: Mapping[str, int]
     attempts: int
     by_hand: int
+    max_key_age: float | None
     too_old: int
     gone: int
     oldest: Doubt | None
@@ -125,7 +145,7 @@ class Status:
         return not (left or self.unfinished or self.to_correct)
 
 
-def read_status(db: sqlite3.Connection, *, now: int, max_key_age: float | None) -> Status:
+def read_status(db: sqlite3.Connection, *, now: int, max_key_age: float | None = None) -> Status:
     """
     Return where the rows of a journal are.
 
@@ -134,21 +154,24 @@ def read_status(db: sqlite3.Connection, *, now: int, max_key_age: float | None) 
 
         now: Seconds since 1970.
 
-        max_key_age: Seconds that a key may be old and still be sent again; None for any age.
+        max_key_age: Seconds that a key in doubt may be old and still be sent again; `math.inf` for
+            any age, None for what the last run had.
     """
     runs = past_runs(db)
+    max_key_age = age_that_counts(max_key_age, runs)
     gone_from = json.dumps(overtaken(runs))
     facts = {"now": now, "max_key_age": max_key_age, "overtaken": gone_from}
     counted = db.execute(_COUNTS, facts).fetchone()
     rows, attempts, by_hand, too_old, gone, *states = map(int, counted)
     (target,) = db.execute("SELECT value FROM facts WHERE name = 'target'").fetchone()
-    found = db.execute(_OLDEST).fetchone()
+    found = db.execute(_OLDEST, {"now": now}).fetchone()
     return Status(
         target=target,
         rows=rows,
         states=dict(zip(State, states, strict=True)),
         attempts=attempts,
         by_hand=by_hand,
+        max_key_age=max_key_age,
         too_old=0 if max_key_age is None else too_old,
         gone=gone,
         files=_files(db, runs, gone_from),
@@ -185,5 +208,5 @@ def _doubt(
         file=runs[run - 1].file,
         since=since if age is not None else None,
         age=age,
-        too_old=most is not None and (age is None or age > most),
+        too_old=is_too_old(age, most),
     )
