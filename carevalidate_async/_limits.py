@@ -19,6 +19,7 @@ _SHORTEST_WAIT = 0.1  # seconds; what asks for less has not asked to wait
 _ENOUGH = 8  # answers that tell something
 _MANY = 20  # answers that tell how much
 _MARGIN = 0.99  # of what the vendor admits
+_SLOW = 5.0  # asks a second; what is slower rises at once as fast as can be
 _STEP = 1.05  # of the first rise above what is known to be admitted
 _NEAR = 1.04  # a refused pace this close to an admitted one: there is nothing more to find
 _OWN_PAUSE = 0.25  # seconds, where the vendor says nothing; it doubles
@@ -218,7 +219,9 @@ class Pacer:
 
     def _patience(self) -> float:
         if self._refused < self.pace * _NEAR:
-            return max(2.0, min(_LONGEST_HOLD, 60 * self._wait))
+            # At a slow pace a wait costs little, and there is much to be found.
+            slow = min(1.0, self.pace / FIRST_PACE)
+            return max(2.0, min(_LONGEST_HOLD, 60 * self._wait) * slow)
         return max(1.0, min(20.0, 40 / self.pace))
 
     def _pass(self, now: float, answers: int, span: float) -> None:
@@ -234,7 +237,7 @@ class Pacer:
         else:
             self._refused = math.inf
             step, self._step = self._step, min(2.0, 2 * self._step - 1)
-            self._set(self.pace * step, now)
+            self._set(self.pace * (step if self.pace >= _SLOW else 2.0), now)
 
 
 class Limit:

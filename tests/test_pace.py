@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,16 @@ AWAY = APIConnectionError("connection refused", outcome=Outcome.NOT_SENT, retrya
 BROKEN = InternalServerError("broken", status=500, outcome=Outcome.UNKNOWN, retryable=True)
 GATEWAY = InternalServerError("away", status=502, outcome=Outcome.UNKNOWN, retryable=True)
 NO = BadRequestError("no", status=400, outcome=Outcome.REJECTED)
+
+
+def refused(retry_after: float | None) -> RateLimitError:
+    return RateLimitError(
+        "slow down",
+        status=429,
+        outcome=Outcome.REJECTED,
+        retryable=True,
+        retry_after=retry_after,
+    )
 
 
 class Watch:
@@ -144,6 +155,25 @@ class TestVendorWithALimit:
         assert vendor.waste(WARM_UP, 60) <= 0.01
         assert vendor.goodput(30, 60) >= 0.9
         assert "the vendor asked to wait 2 s" in watch.reasons
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_is_found_again_after_trouble(self, seed: int) -> None:
+        """
+        A vendor that refused most of what it got for a while, and has got over it, is not asked at
+        a crawl for long.
+        """
+        chance = random.Random(seed)
+        waits = [None, 0.3, 1.0]
+
+        def answer(now: float, _: int) -> CareValidateError | None:
+            if now >= 25 or chance.random() >= 0.6:
+                return None
+            return refused(chance.choice(waits))
+
+        vendor = Scripted(answer)
+        Watch().run(vendor, lambda: until(75))
+
+        assert 30_000 <= len([moment for moment in vendor.asked if 65 <= moment < 75])
 
     def test_pays_nobody_more_than_was_asked(self) -> None:
         """
