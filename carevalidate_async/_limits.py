@@ -16,10 +16,11 @@ FIRST_PACE = 20.0
 
 _LEAST_PACE = 0.5
 _SHORTEST_WAIT = 0.1  # seconds; what asks for less has not asked to wait
+_FEW = 3  # answers that tell something at a slow pace, where there are no more
 _ENOUGH = 8  # answers that tell something
 _MANY = 20  # answers that tell how much
 _MARGIN = 0.99  # of what the vendor admits
-_SLOW = 5.0  # asks a second; what is slower rises at once as fast as can be
+_SLOW = 5.0  # asks a second; what is slower rises as fast as can be
 _STEP = 1.05  # of the first rise above what is known to be admitted
 _NEAR = 1.04  # a refused pace this close to an admitted one: there is nothing more to find
 _OWN_PAUSE = 0.25  # seconds, where the vendor says nothing; it doubles
@@ -172,7 +173,11 @@ class Pacer:
                     self._begin_spell(now)
         elif self._no >= 5 and share > 0.3 and span >= 0.5:
             self._fall(now, span, share)
-        elif (span >= 1 and answers >= _MANY) or (span >= 5 and answers >= _ENOUGH):
+        elif (
+            (span >= 1 and answers >= _MANY)
+            or (span >= 5 and answers >= _ENOUGH)
+            or (span >= 2 and answers >= _FEW and self.pace < _SLOW)
+        ):
             if self._no >= 2 and share > 0.01:
                 self._fall(now, span, share)
             else:
@@ -222,7 +227,7 @@ class Pacer:
             # At a slow pace a wait costs little, and there is much to be found.
             slow = min(1.0, self.pace / FIRST_PACE)
             return max(2.0, min(_LONGEST_HOLD, 60 * self._wait) * slow)
-        return max(1.0, min(20.0, 40 / self.pace))
+        return max(1.0, min(20.0 if self.pace >= _SLOW else 4.0, 40 / self.pace))
 
     def _pass(self, now: float, answers: int, span: float) -> None:
         self._clear += answers
