@@ -9,6 +9,7 @@ import sys
 def main() -> None:
     """Run the command line; say which extra is missing when it is."""
     try:
+        from carevalidate_async._commands.signals import own_process
         from carevalidate_async.cli import cli
     except ModuleNotFoundError as error:
         if error.name != "click":
@@ -19,7 +20,8 @@ def main() -> None:
         sys.exit(130)
     # What the log says, the commands say in their own words.
     logging.getLogger("carevalidate_async").addHandler(logging.NullHandler())
-    cli(prog_name="carevalidate")
+    with own_process():
+        cli(prog_name="carevalidate")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ import sys
 import click
 
 from carevalidate_async._commands import single
-from carevalidate_async._commands.command import StopError, command, signals
+from carevalidate_async._commands.command import StopError, command
 from carevalidate_async._commands.confirm import confirm
 from carevalidate_async._commands.export import export
 from carevalidate_async._commands.output import say
 from carevalidate_async._commands.settle import settle
+from carevalidate_async._commands.signals import signals
 from carevalidate_async._commands.status import status
 
 

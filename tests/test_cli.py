@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,16 @@ ROW = {
 def served() -> Iterator[Sandbox]:
     with running_sandbox(api_key="test") as sandbox:
         yield sandbox
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Signals are handled as before: this process outlives a command that takes it for its own."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
@@ -624,6 +635,25 @@ class TestSignals:
         assert (4, 4) == tuple(json.loads(out.splitlines()[-1])[n] for n in ("unknown", "attempts"))
         assert (0, 4) == (again.exit_code, document(again)["already_recorded"])
         assert 4 == len(served.payments)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_signals_at_the_end_do_not_change_it(self, served: Sandbox, number: int) -> None:
+        """
+        Whenever more of them come, the exit status is 130 and the summary whole.
+        """
+        file = payments(*map(good, range(500)))
+        for delay in range(0, 100, 20):
+            where = ("--base-url", served.url, "--journal", f"journal-{delay}")
+            run = start("confirm", file, *where, "--json")
+            wait_for(lambda: served.received >= 100)
+            while run.poll() is None:
+                run.send_signal(number)
+                time.sleep(delay / 1000 + 0.002)
+            out, _ = run.communicate(timeout=20)
+            served.reset()
+
+            assert 130 == run.returncode
+            assert 500 >= json.loads(out.splitlines()[-1])["confirmed"]
 
     def test_a_silent_pipe_is_no_obstacle(self, served: Sandbox) -> None:
         """

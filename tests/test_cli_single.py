@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 
 from carevalidate_async import cli
 from carevalidate_async._commands import plain
-from carevalidate_async._commands.command import Interruption
 from carevalidate_async._commands.output import print_json
+from carevalidate_async._commands.signals import Interruption
 from carevalidate_async.carevalidate import CREATE_CASE_PAYMENT, CREATE_PAYMENT_INTENT
 from carevalidate_async.errors import (
     APIConnectionError,

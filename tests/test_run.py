@@ -332,7 +332,7 @@ class TestDuplicates:
 
     async def test_each_sends_each_under_its_own_key(self, bench: Bench) -> None:
         """
-        Honest repetitions are payments of their own, and a rejected one keeps its key.
+        Honest repetitions are payments of their own; a rejected one is told as the copy that it is.
         """
         keys: list[str | None] = []
         bench.client = FakeClient(case_1=NO)
@@ -344,7 +344,7 @@ class TestDuplicates:
 
         assert 2 == summary.counts.rejected
         assert 2 == len(set(keys))
-        assert {"", *keys[1:]} == set(rejected)
+        assert ["", f"\u2192 copy 2 of {keys[0]}"] == rejected
 
     async def test_each_cannot_send_one_key_twice(self, bench: Bench) -> None:
         """
@@ -399,7 +399,14 @@ class TestLeft:
         """
         A file that was not read to its end may have about as many rows as its size lets expect.
         """
-        bench.client.on_ask = lambda _: run.stop()
+        asked: list[PaymentConfirmation] = []
+
+        def on_ask(payment: PaymentConfirmation) -> None:
+            asked.append(payment)
+            if len(asked) == 5000:  # of the file's bytes some are always ahead of the rows
+                run.stop()
+
+        bench.client.on_ask = on_ask
         text = "".join(good(n) for n in range(100_000, 120_000))
         run: FileRun
 
@@ -414,7 +421,8 @@ class TestLeft:
         whole = await bench.run(text, size=size)
 
         assert part.estimated_rows is not None
-        assert (False, 20_000) == (part.whole, round(part.estimated_rows, -2))
+        assert not part.whole
+        assert 15_000 <= part.estimated_rows <= 25_000
         assert (False, None) == (pipe.whole, pipe.estimated_rows)
         assert (True, None, 20_000) == (whole.whole, whole.estimated_rows, whole.counts.rows)
 

@@ -6,7 +6,8 @@ A file imports only from those above it.
 | file | purpose |
 |---|---|
 | `output.py` | what is printed, and what becomes of a pipe that breaks |
-| `command.py` | what all commands share: options, clients, signals, how a command ends |
+| `signals.py` | what becomes of the signals that ask to end |
+| `command.py` | what all commands share: options, clients, how a command ends |
 | `key_age.py` | the option that says how old a key may be |
 | `plain.py` | a single call in plain values |
 | `single.py` | the commands of a single call |

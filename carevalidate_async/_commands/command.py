@@ -1,5 +1,5 @@
 """
-What all commands share: options, clients made from them, signals, and how a command ends.
+What all commands share: options, clients made from them, and how a command ends.
 
 What people read goes to standard error, results go to standard output; credentials come from the
 environment alone.
@@ -7,14 +7,12 @@ environment alone.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
-import signal
 import stat
 import sys
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
@@ -165,68 +163,3 @@ def _patience(options: Options) -> ClientOptions:
     if options.get("max_attempts") is not None:
         patience["retry"] = RetryPolicy(max_attempts=options["max_attempts"])
     return patience
-
-
-@contextlib.contextmanager
-def signals(stop: Callable[[], None], note: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Call *stop* on the event loop for each signal that asks to end; *note* tells about it."""
-    loop = asyncio.get_running_loop()
-
-    def ask() -> None:
-        if note is not None:
-            note("Stopping: payments in flight are finished first; once more to stop at once")
-        stop()
-
-    with _handled(lambda: loop.call_soon_threadsafe(ask)):
-        yield
-
-
-class Interruption:
-    """
-    Cancels a task for each signal that asks to end; a context that outlives the event loop.
-
-    Once the task is over such signals do nothing, so that its last words can be said.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._cancel: Callable[[], object] | None = None
-
-    def __enter__(self) -> Self:
-        self._signals = _handled(self._ask)
-        self._signals.__enter__()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._signals.__exit__(None, None, None)
-
-    def attach(self) -> None:
-        """Cancel the current task, at once where a signal came before."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker: a coroutine runs in one
-        self._cancel = functools.partial(loop.call_soon_threadsafe, task.cancel)
-        if self._asked:
-            task.cancel()
-
-    def _ask(self) -> None:
-        self._asked = True
-        if self._cancel is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._cancel()
-
-
-@contextlib.contextmanager
-def _handled(ask: Callable[[], object]) -> Iterator[None]:
-    def handle(_number: int, _frame: object) -> None:
-        ask()
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    # Who ignores a hangup (nohup) goes on.
-    ignored = {n for n in numbers if signal.getsignal(n) is signal.SIG_IGN and n != signal.SIGINT}
-    before = {n: signal.signal(n, handle) for n in numbers if n not in ignored}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)

@@ -26,7 +26,6 @@ from carevalidate_async._commands.command import (
     command,
     open_care,
     open_input,
-    signals,
     takes,
 )
 from carevalidate_async._commands.confirm_journal import (
@@ -38,6 +37,7 @@ from carevalidate_async._commands.confirm_journal import (
 )
 from carevalidate_async._commands.key_age import KEY_AGE
 from carevalidate_async._commands.output import name_of, one_line, print_json, say
+from carevalidate_async._commands.signals import Stops
 from carevalidate_async._commands.voice import (
     Voice,
     note_ignored,
@@ -158,10 +158,13 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
             raise StopError(f"{name}: {error}") from None
         except OSError as error:
             raise StopError(f"{name}: {error.strerror}") from None
-        return asyncio.run(_confirm(file, size, reader, options))
+        with Stops() as stops:
+            return asyncio.run(_confirm(file, size, reader, options, stops))
 
 
-async def _confirm(file: str, size: int | None, reader: RowReader, options: Options) -> int:
+async def _confirm(
+    file: str, size: int | None, reader: RowReader, options: Options, stops: Stops
+) -> int:
     from carevalidate_async._commands.machine import Machine
     from carevalidate_async._commands.progress import show
     from carevalidate_async._run.counts import Tally
@@ -218,11 +221,13 @@ async def _confirm(file: str, size: int | None, reader: RowReader, options: Opti
             tally=tally,
             course=course,
         )
-        with signals(run.stop, watcher.note), display:
+        stops.begin(run.stop, watcher.note)
+        with display:
             note_beginning(journal, file, watcher.note)
             if reader.header:
                 note_ignored(reader, watcher.note)
             summary = await (run.rehearse() if dry_run else run.run())
+            stops.end()
             if not reader.header:
                 note_ignored(reader, watcher.note)
             voice.end()
@@ -247,6 +252,7 @@ async def _confirm(file: str, size: int | None, reader: RowReader, options: Opti
         say(f"Error: {one_line(unwritten)}", sys.stderr)
     if options["as_json"]:
         print_json(summary_document(summary, facts.journal, rejects=rejects_path, report=report))
+    stops.told(summary.exit_status)
     return summary.exit_status
 
 

@@ -16,7 +16,6 @@ from carevalidate_async._commands.command import (
     INTERRUPTED,
     JSON,
     PATIENCE,
-    Interruption,
     Options,
     StopError,
     command,
@@ -26,6 +25,7 @@ from carevalidate_async._commands.command import (
     takes,
 )
 from carevalidate_async._commands.output import print_json, say
+from carevalidate_async._commands.signals import Interruption
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
