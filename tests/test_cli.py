@@ -37,7 +37,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 KEYS = [
     *("rows", "confirmed", "already_recorded", "rejected", "invalid", "duplicates", "unknown"),
     *("not_sent", "attempts", "elapsed_s", "rows_per_s", "journal", "exit_status", "ending"),
-    *("stopped_by", "dry_run", "already_known", "retries", "seconds", "whole", "estimated_rows"),
+    *("stopped_by", "dry_run", "already_known", "retries", "whole", "estimated_rows"),
     *("rejects", "report"),
 ]
 

@@ -275,7 +275,6 @@ class TestSummary:
             "dry_run": False,
             "already_known": 2,
             "retries": 1,
-            "seconds": 40.0,
             "whole": False,
             "estimated_rows": 70,
             "rejects": "r",

@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 
 from carevalidate_async._run.counts import Counts, Summary
+from carevalidate_async._run.typed import quoted
 from carevalidate_async.cli import cli
 from carevalidate_async.journal import Duplicates
 from carevalidate_async.report import Facts
 from carevalidate_async.report._steps import Step, cause, elsewhere, steps
-from carevalidate_async.report._typed import quoted
 from carevalidate_async.sandbox import Sandbox
 from report_runs import HOSTILE, MadeUp
 
@@ -284,6 +284,14 @@ class TestElsewhere:
 
 
 class TestCommands:
+    def test_ask_again_as_patiently_as_the_run_did(self) -> None:
+        """
+        What the run held to be too old to be sent again is not sent by its own advice.
+        """
+        (step,) = steps(summary(unknown=1), facts(max_key_age=3600.0))
+
+        assert step.deeds[0].commands == [f"{RESUME} --max-key-age 1h"]
+
     async def test_do_what_the_page_says(self, tmp_path: pathlib.Path) -> None:
         """
         Typed as they stand on the page of a real run, the commands write the rows to be corrected,

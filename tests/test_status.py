@@ -439,7 +439,7 @@ class TestAdvice:
         """
         left("journal", {"a": State.NOT_SENT}, target=target, file=None)
 
-        assert [[f"carevalidate confirm - {options} --journal journal"]] == [*steps().values()]
+        assert [[f"carevalidate confirm - {options} --journal journal <FILE"]] == [*steps().values()]
 
     def test_names_are_quoted(self, folder: pathlib.Path) -> None:
         """
@@ -491,7 +491,8 @@ class TestAdvice:
         left("journal", {"a": State.UNKNOWN}, file=None, duplicates=duplicates, max_key_age=age)
         ((command,),) = steps().values()
 
-        assert f"carevalidate confirm - --base-url {TARGET} --journal journal{options}" == command
+        again = f"carevalidate confirm - --base-url {TARGET} --journal journal{options} <FILE"
+        assert again == command
 
     def test_rows_of_standard_input_need_a_file(self) -> None:
         """
@@ -502,7 +503,7 @@ class TestAdvice:
         assert [
             [
                 "carevalidate export journal --state rejected --file FILE --output rejected.csv",
-                f"carevalidate confirm - --base-url {TARGET} --journal journal",
+                f"carevalidate confirm - --base-url {TARGET} --journal journal <FILE",
             ]
         ] == [*steps().values()]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
 
 import attrs
 import click
 
-from carevalidate_async._commands.key_age import DEFAULT as DEFAULT_KEY_AGE
-from carevalidate_async._run.ages import read_age, written_age
-from carevalidate_async.carevalidate import ORIGINS
+from carevalidate_async._run.typed import Commands, ending_like
 from carevalidate_async.journal._records import Duplicates, State
 from carevalidate_async.journal._runs import Ending, PastRun
 from carevalidate_async.journal._status import Status
@@ -60,7 +57,7 @@ class Advice:
                 "to be sent again: look the payments up at the vendor, and say what each one is",
                 [
                     *self._exports(State.UNKNOWN, outputs),
-                    *map(self._settle, ("recorded", "not-recorded")),
+                    *map(self._commands.settle, ("recorded", "not-recorded")),
                 ],
             )
         if status.states[State.REJECTED]:
@@ -78,12 +75,13 @@ class Advice:
     def _to_correct(self, run: PastRun, outputs: _Outputs) -> Iterator[Step]:
         file = run.file or "FILE"
         if run.count("invalid"):
-            output = outputs.name("invalid", file)
-            options = ("--state", "invalid", "--file", file, "--output", output)
+            export = self._commands.export(
+                ["invalid"], output=outputs.name("invalid", file), file=file
+            )
             yield Step(
                 f"{_rows(run.count('invalid'))} of {click.format_filename(file)} cannot be sent: "
                 "this writes which ones, and why; correct them there, and run it again",
-                [_command("export", self.journal, *options), self._confirm(run.file)],
+                [export, self._confirm(run.file)],
             )
         if run.count("to_decide"):
             again = [self._confirm(run.file, which) for which in (Duplicates.ONCE, Duplicates.EACH)]
@@ -109,35 +107,29 @@ class Advice:
             files += self.status.files.get(state, ())
         return [self._confirm(file) for file in dict.fromkeys(files)]
 
+    @property
+    def _commands(self) -> Commands:
+        status = self.status
+        return Commands(target=status.target, journal=self.journal, max_key_age=status.max_key_age)
+
     def _confirm(self, file: str | None, duplicates: Duplicates | None = None) -> str:
         """Return how to run a file again, as it was run the last time."""
-        target = self.status.target
-        names = [name for name, origin in ORIGINS.items() if origin == target]
-        where = ["--environment", *names] if names else ["--base-url", target]
-        where = ["--sandbox"] if target == "sandbox" else where
-        how = []
         last = next((run for run in reversed(self.status.runs) if run.file == file), None)
         if duplicates is None and last is not None:
             duplicates = last.duplicates
-        if duplicates not in {None, Duplicates.REFUSE}:
-            how += ["--duplicates", str(duplicates)]
-        age = written_age(self.status.max_key_age)
-        if age != written_age(read_age(DEFAULT_KEY_AGE)):
-            how += ["--max-key-age", age]
-        return _command("confirm", file or "-", *where, "--journal", self.journal, *how)
+        return self._commands.confirm(file or "-", duplicates=duplicates)
 
     def _exports(self, state: State, outputs: _Outputs) -> list[str]:
         found = [file for s in _alike(state) for file in self.status.files.get(s, ())]
         files = list(dict.fromkeys(found))
-        commands = []
-        for file in files:
-            named = ["--file", file or "FILE"] if len(files) > 1 or file is None else []
-            options = ("--state", state, *named, "--output", outputs.name(state, file))
-            commands.append(_command("export", self.journal, *options))
-        return commands
-
-    def _settle(self, finding: str) -> str:
-        return _command("settle", self.journal, "KEY", "--as", finding)
+        return [
+            self._commands.export(
+                [state],
+                output=outputs.name(state, file),
+                file=(file or "FILE") if len(files) > 1 or file is None else None,
+            )
+            for file in files
+        ]
 
 
 class _Outputs:
@@ -149,7 +141,7 @@ class _Outputs:
     def name(self, stem: str, file: str | None) -> str:
         """Return a name for rows of *file*."""
         numbers = chain([""], (f"-{number}" for number in count(2)))
-        names = (f"{stem}{number}{_ending(file)}" for number in numbers)
+        names = (f"{stem}{number}{ending_like(file)}" for number in numbers)
         name = next(name for name in names if name not in self._taken)
         self._taken.add(name)
         return name
@@ -157,10 +149,6 @@ class _Outputs:
 
 def _alike(state: State) -> Sequence[State]:
     return (State.PLANNED, State.UNKNOWN) if state is State.UNKNOWN else (state,)
-
-
-def _ending(file: str | None) -> str:
-    return ".jsonl" if file and ".json" in file.lower() else ".csv"
 
 
 def _end(run: PastRun) -> str:
@@ -173,7 +161,3 @@ def _end(run: PastRun) -> str:
 
 def _rows(count: int) -> str:
     return f"{count:,} row{'' if count == 1 else 's'}"
-
-
-def _command(*words: str) -> str:
-    return shlex.join(["carevalidate", *map(click.format_filename, words)])

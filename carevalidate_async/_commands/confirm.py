@@ -197,6 +197,7 @@ async def _confirm(
             began=datetime.now(UTC),
             concurrency=options["concurrency"],
             rate=options["rate"],
+            max_key_age=options["max_key_age"],
         )
         _begin_report(options["report"], facts)
         display = show(sys.stderr)

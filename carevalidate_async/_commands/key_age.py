@@ -6,7 +6,7 @@ import math
 
 import click
 
-from carevalidate_async._run.ages import read_age
+from carevalidate_async._run.ages import DEFAULT_KEY_AGE, read_age
 
 
 def _read(_context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
@@ -25,12 +25,10 @@ def _read_if_given(
     return math.inf if age is None else age
 
 
-DEFAULT = "24h"
-
 KEY_AGE = click.option(
     "--max-key-age",
     metavar="AGE",
-    default=DEFAULT,
+    default=DEFAULT_KEY_AGE,
     show_default=True,
     callback=_read,
     help="Ask again for what is in doubt only while its key is no older: 90m, 36h, 7d, forever. "

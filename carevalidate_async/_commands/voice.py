@@ -204,7 +204,6 @@ def summary_document(
         "dry_run": summary.rehearsal,
         "already_known": summary.known,
         "retries": summary.retries,
-        "seconds": seconds,
         "whole": summary.whole,
         "estimated_rows": summary.estimated_rows,
         "rejects": _path(rejects),

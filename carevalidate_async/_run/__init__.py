@@ -7,6 +7,7 @@ A file imports only from those above it.
 |---|---|
 | `units.py` | numbers as people read them |
 | `ages.py` | how old something is, as people write and read it |
+| `typed.py` | commands to type about a file and its journal |
 | `pauses.py` | the stretches in which a run waits |
 | `tiles.py` | what happened in a stretch of time; neighbours add up |
 | `groups.py` | what went wrong, grouped, and which rows need a person |

@@ -8,6 +8,8 @@ _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 _WRITTEN = re.compile(r"([0-9]{1,9})([mhd])")
 
 FOREVER = "forever"
+DEFAULT_KEY_AGE = "24h"
+"""How old a key in doubt may be, unless somebody says otherwise, and still be sent again."""
 
 
 def read_age(text: str) -> float | None:

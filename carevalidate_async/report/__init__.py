@@ -17,7 +17,6 @@ A file imports only from those above it.
 | `_facts.py` | what a run was asked to do |
 | `_plots.py` | the axes of a plot, and what stands on them |
 | `_canvas.py` | lines, areas and strips over a run's time |
-| `_typed.py` | commands to type about a run |
 | `_wording.py` | a run in sentences |
 | `_figures.py` | the figures: a finding, a plot, the numbers |
 | `_steps.py` | what to do next |

@@ -18,7 +18,6 @@ from carevalidate_async._run.groups import Group, Listed
 from carevalidate_async.report._figures import figures
 from carevalidate_async.report._page import harmless, page
 from carevalidate_async.report._steps import cause, elsewhere, steps
-from carevalidate_async.report._typed import Commands
 from carevalidate_async.report._wording import (
     Place,
     ending,
@@ -54,7 +53,7 @@ def begin_report(path: str, facts: Facts) -> None:
     """
     where = pathlib.Path(path)
     if not _is_special(where):
-        status = facts.journal and Commands(facts=facts, journal=facts.journal).status()
+        status = facts.journal and facts.commands().status()
         _write(where, page(facts=facts, running=True, status=status))
     elif not os.access(where, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)

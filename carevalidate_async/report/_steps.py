@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from carevalidate_async._run.typed import ending_like
 from carevalidate_async.journal import Duplicates
-from carevalidate_async.report._typed import Commands
 from carevalidate_async.report._wording import TITLES, either, places, unread
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def steps(summary: Summary, facts: Facts) -> Sequence[Step]:
 
         facts: What it was asked to do.
     """
-    advice = _Advice(None if facts.journal is None else _commands(summary, facts))
+    advice = _Advice(None if facts.journal is None else _Typed(summary, facts))
     wanting = {place.name: place for place in places(summary) if place.needs_a_look}
     found = []
     for name in _BY_RISK:
@@ -116,7 +116,7 @@ def elsewhere(summary: Summary, facts: Facts) -> Sequence[Deed]:
     if facts.rejects is not None and rejected:
         found.append(Deed(f"The rejects file has {_which(names, rejected, 'them all')}."))
     if kept:
-        command = _commands(summary, facts).export(kept)
+        command = _Typed(summary, facts).export(kept)
         text = f"The journal has {_which(names, kept, 'them all')}, and this writes them:"
         found.append(Deed(text, [command]))
     left = [name for name in rejected if name not in kept]
@@ -125,8 +125,40 @@ def elsewhere(summary: Summary, facts: Facts) -> Sequence[Deed]:
     return found
 
 
-def _commands(summary: Summary, facts: Facts) -> Commands:
-    return Commands(facts=facts, journal=facts.journal or "", duplicates=summary.duplicates)
+class _Typed:
+    """Commands to type about a run."""
+
+    def __init__(self, summary: Summary, facts: Facts) -> None:
+        self.facts = facts
+        self.duplicates = summary.duplicates
+        self._commands = facts.commands()
+
+    def again(self, duplicates: Duplicates | None = None) -> str:
+        """Return the run's own command, with another way to treat *duplicates*."""
+        facts = self.facts
+        return self._commands.confirm(
+            facts.file,
+            duplicates=duplicates or self.duplicates,
+            rate=facts.rate,
+            rejects=facts.rejects,
+        )
+
+    def corrected(self, file: str) -> str:
+        """Return the command that runs a file of rows that were corrected."""
+        return self._commands.confirm(file)
+
+    def export(self, states: Sequence[str]) -> str:
+        """Return the command that writes the rows in these states."""
+        source = "FILE" if self.facts.file == "-" else None
+        return self._commands.export(states, output=self.exported(states), file=source)
+
+    def exported(self, states: Sequence[str]) -> str:
+        """Return the name of the file that `export` writes."""
+        return f"{'-'.join(states)}{ending_like(self.facts.file)}"
+
+    def settle(self, finding: str) -> str:
+        """Return the command that says of a payment what a person found out."""
+        return self._commands.settle(finding)
 
 
 def _which(names: Sequence[str], some: Sequence[str], everything: str = "all of them") -> str:
@@ -144,7 +176,7 @@ class _Advice:
         commands: About the run; None for a rehearsal.
     """
 
-    def __init__(self, commands: Commands | None) -> None:
+    def __init__(self, commands: _Typed | None) -> None:
         self._commands = commands
         self._resumed = False  # whether the page has told how to go on
         self._corrected = False  # likewise what to do with the rejects file
@@ -164,14 +196,14 @@ class _Advice:
             case _:
                 return [self._resume(name, commands)]
 
-    def _resume(self, name: str, commands: Commands) -> Deed:
+    def _resume(self, name: str, commands: _Typed) -> Deed:
         text, likewise = _RESUMED.get(name, ("Run the same command again.", ""))
         if self._resumed:
             return Deed(likewise)
         self._resumed = True
         return Deed(text, [commands.again()])
 
-    def _corrections(self, state: str, commands: Commands) -> Deed:
+    def _corrections(self, state: str, commands: _Typed) -> Deed:
         rejects = commands.facts.rejects
         if rejects is None:
             both = [commands.export([state]), commands.corrected(commands.exported([state]))]
@@ -184,7 +216,7 @@ class _Advice:
         )
 
 
-def _looked_up(commands: Commands) -> Deed:
+def _looked_up(commands: _Typed) -> Deed:
     return Deed(
         "A row that stays unknown since its key is too old to be sent again is to be looked up at "
         "the vendor. Write such rows to a file, with their keys, and say of each key what you "
@@ -197,7 +229,7 @@ def _looked_up(commands: Commands) -> Deed:
     )
 
 
-def _decisions(commands: Commands) -> Sequence[Deed]:
+def _decisions(commands: _Typed) -> Sequence[Deed]:
     if commands.duplicates is Duplicates.EACH:  # those under one key of their own are left
         return [
             Deed(
@@ -206,6 +238,6 @@ def _decisions(commands: Commands) -> Sequence[Deed]:
             )
         ]
     return [
-        Deed("Where they are the same payments, run:", [commands.again("once")]),
-        Deed("Where they are payments of their own, run:", [commands.again("each")]),
+        Deed("Where they are the same payments, run:", [commands.again(Duplicates.ONCE)]),
+        Deed("Where they are payments of their own, run:", [commands.again(Duplicates.EACH)]),
     ]
