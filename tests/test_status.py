@@ -439,7 +439,9 @@ class TestAdvice:
         """
         left("journal", {"a": State.NOT_SENT}, target=target, file=None)
 
-        assert [[f"carevalidate confirm - {options} --journal journal <FILE"]] == [*steps().values()]
+        assert [[f"carevalidate confirm - {options} --journal journal <FILE"]] == [
+            *steps().values()
+        ]
 
     def test_names_are_quoted(self, folder: pathlib.Path) -> None:
         """
