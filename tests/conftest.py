@@ -4,6 +4,7 @@ import signal
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import coverage
 import hypothesis
 import pytest
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
@@ -34,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("deep") is not None:
             item.add_marker("no_cover")
+
+
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Stop what measures this process besides pytest-cov, which stops itself in such tests."""
+    if item.get_closest_marker("deep") is not None:
+        # A worker of pytest-xdist is a subprocess, which coverage measures of its own accord.
+        while (running := coverage.Coverage.current()) is not None:
+            running.stop()
 
 
 @pytest.fixture(autouse=True)
