@@ -219,7 +219,7 @@ class Planner:
         free = plan.verdict is Verdict.SEND and not plan.may_have_landed
         if not same and (first_line is not None or not free):
             return Plan(verdict=Verdict.CONFLICT, key=key, state=plan.state, line=first_line)
-        if not same and (own_nth > 1 or key == content):
+        if not same and row.key is not None and (own_nth > 1 or key == content):
             # The key says what another content is: this row was that one before it was corrected.
             return self.plan_one(attrs.evolve(row, key=None))
         if not same:
