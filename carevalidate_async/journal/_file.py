@@ -26,7 +26,7 @@ _READONLY_ROLLBACK = sqlite3.SQLITE_READONLY | 3 << 8
 # Rows lie on disk in the order of their file, their keys in none: each new row changes a page of
 # its own. The cache holds the upper pages of the index of ten million keys. The more of the log is
 # copied to its places at once, the fewer pages are written twice.
-_CACHE_KIB = 16 * 1024
+_CACHE_KIB = 8 * 1024
 _LOG_PAGES = 4096
 
 _SCHEMA = f"""
