@@ -653,7 +653,8 @@ class TestSignals:
             served.reset()
 
             assert 130 == run.returncode
-            assert 500 >= json.loads(out.splitlines()[-1])["confirmed"]
+            found = json.loads(out.splitlines()[-1])
+            assert ("interrupted", 130) == (found["ending"], found["exit_status"])
 
     def test_a_silent_pipe_is_no_obstacle(self, served: Sandbox) -> None:
         """

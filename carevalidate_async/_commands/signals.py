@@ -152,4 +152,4 @@ def _restore(before: Mapping[int, object]) -> None:
     if _own:
         return  # it is about to exit
     for number, handler in before.items():
-        signal.signal(number, handler or signal.SIG_DFL)  # type: ignore[arg-type]  # as it was
+        signal.signal(number, handler or signal.SIG_DFL)  # type: ignore[arg-type]  # what signal() gave
