@@ -37,6 +37,7 @@ FIRST_PATIENCE = 10.0
 LONGEST_PROBE_DELAY = 30.0
 """Seconds between two asks, at most, while the vendor is down."""
 
+_MOMENT = 0.01  # seconds
 _OF_THE_WHOLE = frozenset({408, 429, 502, 503, 504})  # statuses that no payment causes
 
 
@@ -140,7 +141,7 @@ class Outages:
             return Surrender(error, plight(error))
         if now - self._heard >= time_to_wait(DOWN_AFTER):
             self.count += 1
-            self._outage = _Outage(error, began=self._heard, now=now)
+            self._outage = _Outage(error, began=self._heard, now=now, patience=self.patience)
         return None
 
     def end(self, ask: object, now: float) -> Surrender | None:
@@ -168,8 +169,11 @@ class _Outage:
         error: What was met last.
     """
 
-    def __init__(self, error: CareValidateError, *, began: float, now: float) -> None:
+    def __init__(
+        self, error: CareValidateError, *, began: float, now: float, patience: float
+    ) -> None:
         self._began = began
+        self._patience = patience
         self._probe: object | None = None
         self._probe_at = now
         self._delay = 1.0
@@ -200,6 +204,8 @@ class _Outage:
     def _delay_probe(self, error: CareValidateError, now: float) -> None:
         self.error = error
         seconds = self._delay * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+        # The last probe comes when the patience ends: nobody waits beyond it for the next one.
+        seconds = min(seconds, max(0.0, self._patience - self.waited(now)) + _MOMENT)
         seconds = max(seconds, asked_wait(error) or 0.0)
         self._delay = min(LONGEST_PROBE_DELAY, 2 * self._delay)
         self._seconds = seconds

@@ -596,7 +596,7 @@ class TestSignals:
         Exit status 130, a journal that knows every answer, and a next run that sends the rest.
         """
         served.script(*[Fault.DELAY(seconds=0.2)] * 1000)
-        file = payments(*map(good, range(300)))
+        file = payments(*map(good, range(3000)))
         run = start("confirm", file, "--base-url", served.url, "--concurrency", "8", "--json")
         wait_for(lambda: served.received >= 16)
         run.send_signal(number)
@@ -614,7 +614,7 @@ class TestSignals:
         assert "Not read, and not counted: " in err
         assert ("interrupted", False) == (found["ending"], found["whole"])
         assert 0 == again.exit_code
-        assert 300 - recorded == len(served.payments)
+        assert 3000 - recorded == len(served.payments)
 
     def test_a_second_signal_does_not_wait(self, served: Sandbox) -> None:
         """
@@ -635,6 +635,37 @@ class TestSignals:
         assert (4, 4) == tuple(json.loads(out.splitlines()[-1])[n] for n in ("unknown", "attempts"))
         assert (0, 4) == (again.exit_code, document(again)["already_recorded"])
         assert 4 == len(served.payments)
+
+    def test_nor_does_it_wait_for_a_name(self) -> None:
+        """
+        Not even for the look-up of a name, which nothing can break off.
+        """
+        file = payments(good(1))
+        asleep = (
+            "import socket, sys, time\n"
+            "from carevalidate_async.__main__ import main\n"
+            "def look_up(*_, **__):\n"
+            "    print('looking', file=sys.stderr, flush=True)\n"
+            "    time.sleep(600)\n"
+            "socket.getaddrinfo = look_up\n"
+            "main()"
+        )
+        options = ("confirm", file, "--base-url", "https://vendor.test", "--json")
+        run = subprocess.Popen(
+            [sys.executable, "-c", asleep, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert run.stderr is not None
+        for word in ("looking", "Stopping"):
+            assert any(word in line for line in run.stderr)
+            run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=60)
+        found = json.loads(out.splitlines()[-1])
+
+        assert 130 == run.returncode
+        assert ("interrupted", 1, 0) == tuple(found[n] for n in ("ending", "unknown", "attempts"))
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_signals_at_the_end_do_not_change_it(self, served: Sandbox, number: int) -> None:

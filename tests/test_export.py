@@ -625,6 +625,28 @@ class TestLarge:
             assert [] == list(export.missing())
         assert sizes[-1] - sizes[5] < 20_000
 
+    def test_nor_with_the_length_of_its_rows(
+        self, served: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Long rows are looked up a few at a time.
+        """
+        monkeypatch.setattr("carevalidate_async._commands.export._MOST_BYTES", 2**20)
+        long = "x" * 100_000
+        text = HEADER.replace("\n", ",note\n") + "".join(
+            good(n).replace("\n", f",{long}\n") for n in range(300)
+        )
+        pathlib.Path("payments.csv").write_text(text, encoding="utf-8")
+        assert 300 == confirm(served, "payments.csv")["confirmed"]
+        tracemalloc.start()
+        result = export("--state", "confirmed")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert 0 == result.exit_code
+        assert 300 == len(lines())
+        assert most < len(text) / 4
+
     async def test_many_equal_rows_take_no_longer_each(self) -> None:
         """
         Where the next copy is, an index tells, and those before it are not looked at again.

@@ -307,7 +307,7 @@ class TestOutage:
         watch = Watch().run(vendor, lambda: until(1e9), max_outage=60.0)
 
         assert AWAY is watch.error
-        assert 60 <= watch.ended - 5 <= 60 + 31
+        assert 60 <= watch.ended - 5 <= 61
         assert (RunState.STOPPED, True) == (
             watch.paces[-1][1].state,
             (watch.reasons[-1] or "").startswith(
@@ -318,6 +318,17 @@ class TestOutage:
         assert {Outcome.NOT_SENT} == {row.outcome for row in left}
         assert 16 <= len(left) <= 64
 
+    @pytest.mark.parametrize("seconds", [3.0, 6.0, 20.0])
+    def test_a_short_patience_is_kept(self, seconds: float) -> None:
+        """
+        The last look at whether the vendor is back comes when the patience ends, and no later.
+        """
+        vendor = Scripted(lambda now, _: GATEWAY if now >= 5 else None)
+        watch = Watch().run(vendor, lambda: until(1e9), max_outage=seconds)
+
+        assert GATEWAY is watch.error
+        assert seconds <= watch.ended - 5 <= seconds + 1
+
     def test_is_soon_believed_of_a_vendor_that_never_answered(self) -> None:
         """
         Who was never heard from may not be there at all.
@@ -326,7 +337,7 @@ class TestOutage:
         watch = Watch().run(vendor, lambda: until(1e9))
 
         assert AWAY is watch.error
-        assert 10 <= watch.ended <= 20
+        assert 10 <= watch.ended <= 11
 
     def test_is_none_where_a_few_payments_fail(self) -> None:
         """

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import threading
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -444,6 +445,26 @@ class TestLeft:
         summary = await bench.run("".join(map(good, range(3))), during=during, beat=0.001)
 
         assert (True, True, 3) == (summary.interrupted, summary.whole, summary.counts.confirmed)
+
+    async def test_a_stop_before_its_end_is_heard_of_leaves_nothing_unread(
+        self, bench: Bench
+    ) -> None:
+        """
+        Nor does whoever stops it when all rows were taken, and the run does not know yet that they
+        are all.
+        """
+
+        def during(run: FileRun) -> None:
+            def on_ask(_: PaymentConfirmation) -> None:
+                while any(thread.name == "rows" for thread in threading.enumerate()):
+                    time.sleep(0.001)  # the event loop is to hear nothing of it
+                run.stop()
+
+            bench.client.on_ask = on_ask
+
+        summary = await bench.run(good(1), during=during)
+
+        assert (True, True, 1) == (summary.interrupted, summary.whole, summary.counts.confirmed)
 
 
 class TestRefusedKey:

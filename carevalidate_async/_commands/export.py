@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 import time
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -19,12 +18,14 @@ from carevalidate_async._commands.key_age import KEY_AGE_OF_LAST_RUN
 from carevalidate_async._commands.output import mute, name_of, one_line, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from carevalidate_async._files.fields import FileRow
     from carevalidate_async._run.export import Export
     from carevalidate_async.journal._runs import PastRun
 
-_BATCH = 1024  # rows that are looked up together
+_BATCH = 1024  # rows that are looked up together, at most
+_MOST_BYTES = 16_777_216  # of memory that they take, the last one aside
 _STATES = ("confirmed", "already_recorded", "rejected", "unknown", "not_sent", "invalid")
 
 
@@ -164,9 +165,8 @@ def _write(found: Export, source: str, form: str | None, path: str) -> int:
     with open_input(source) as stream:
         try:
             reader = RowReader(stream, FileFormat(form) if form else None)
-            rows = iter(reader)
             with contextlib.closing(Rejects(path, reader)) as output:
-                while batch := list(islice(rows, _BATCH)):
+                for batch in _batches(reader):
                     for row in found.take(batch):
                         output.write(row.row, row.problems, row.key)
                         written += 1
@@ -177,6 +177,20 @@ def _write(found: Export, source: str, form: str | None, path: str) -> int:
             name = _shown(error.filename or source)
             raise StopError(f"{name}: {error.strerror}{whole}") from None
     return written
+
+
+def _batches(rows: Iterable[FileRow]) -> Iterator[list[FileRow]]:
+    """Yield *rows* many at a time, but no more than take a bounded memory."""
+    batch: list[FileRow] = []
+    room = _MOST_BYTES
+    for row in rows:
+        batch.append(row)
+        room -= row.memory
+        if room <= 0 or len(batch) == _BATCH:
+            yield batch
+            batch, room = [], _MOST_BYTES
+    if batch:
+        yield batch
 
 
 @contextlib.contextmanager

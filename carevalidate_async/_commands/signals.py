@@ -7,7 +7,8 @@ import contextlib
 import functools
 import os
 import signal
-from typing import TYPE_CHECKING, Self
+import sys
+from typing import TYPE_CHECKING, NoReturn, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,10 +32,13 @@ class Stops:
     Stops a run for each signal that asks to end; a context that outlives the event loop.
 
     Between the end of the run and its last words such signals do nothing; after these there is no
-    more to lose, and one ends the process at once, with the status that was told.
+    more to lose, and one ends the process at once, with the status that was told. So does the
+    second one, as soon as they are said: the event loop would wait for a thread that looks up a
+    name.
     """
 
     def __init__(self) -> None:
+        self._asked = 0
         self._ask: Callable[[], object] | None = None
         self._status: int | None = None
         self._before: Mapping[int, object] = {}
@@ -64,13 +68,16 @@ class Stops:
     def told(self, status: int) -> None:
         """Note that the last words are said, and what the exit status is."""
         self._status = status
+        if self._asked > 1 and _own:
+            _leave(status)
 
     def _signalled(self) -> None:
+        self._asked += 1
         if self._ask is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._ask()
         elif self._status is not None:
-            os._exit(self._status)
+            _leave(self._status)
 
 
 class Interruption:
@@ -119,6 +126,14 @@ def own_process() -> Iterator[None]:
         for number in _numbers():
             # Python itself gives up its handlers before the process is gone, but not this.
             signal.signal(number, signal.SIG_IGN)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once, with nothing unsaid."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # or the signal came within it
+            stream.flush()
+    os._exit(status)
 
 
 @contextlib.contextmanager

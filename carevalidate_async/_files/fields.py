@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -97,6 +98,14 @@ class FileRow:
     payment: PaymentConfirmation | None = None
     problems: tuple[Problem, ...] = ()
     original: Sequence[str] | str = attrs.field(default="", repr=False)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that its texts take in memory."""
+        if not isinstance(self.original, str):
+            return sum(map(sys.getsizeof, self.original))  # its payment is made of these texts
+        values = [getattr(self.payment, name) for name in FIELDS] if self.payment else []
+        return sum(map(sys.getsizeof, [self.original, *values]))
 
 
 def content_key(payment: PaymentConfirmation) -> str:

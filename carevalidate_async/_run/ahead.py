@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from carevalidate_async._files.fields import FIELDS, FileRow, content_key
+from carevalidate_async._files.fields import FileRow, content_key
 
 if TYPE_CHECKING:
     from carevalidate_async._files.rows import Rows
@@ -86,6 +85,12 @@ class Ahead:
         self._bytes -= size
         return read
 
+    @property
+    def drained(self) -> bool:
+        """Whether all rows there are were read, and taken."""
+        with self._guard:
+            return self._ended and self._error is None and not self._rows
+
     def estimate(self, size: int | None) -> int | None:
         """Return how many rows a file of *size* bytes has, going by what was read of it."""
         read = self._reader.bytes_read
@@ -111,7 +116,7 @@ class Ahead:
             self._tell()
 
     def _add(self, read: Read) -> bool:
-        size = _size(read[0])
+        size = read[0].memory
         with self._guard:
             self._guard.wait_for(lambda: self._closed or self._has_room(size))
             if not self._closed:
@@ -129,11 +134,3 @@ class Ahead:
     def _tell(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._news.set)
-
-
-def _size(row: FileRow) -> int:
-    """Return how many bytes the texts of *row* take in memory."""
-    if not isinstance(row.original, str):
-        return sum(map(sys.getsizeof, row.original))  # its payment is made of these texts
-    values = [getattr(row.payment, name) for name in FIELDS] if row.payment else []
-    return sum(map(sys.getsizeof, [row.original, *values]))

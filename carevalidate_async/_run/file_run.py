@@ -366,7 +366,7 @@ class FileRun:
         """Read rows and put the keys of those to be sent on disk; return False at the end."""
         batch = await self._ahead.next(unless=self._enough)
         if batch is None:
-            self._at_end = self._at_end or not self._enough.is_set()
+            self._at_end = self._at_end or self._ahead.drained
             return False
         await self._books.plan(batch)
         self._report()
