@@ -43,7 +43,21 @@ async def read_bounded(chunks: AsyncIterable[bytes], encoding: str) -> bytes:
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise _too_long()
-    unpacked = bytes(body)
+    return whole(bytes(body), encoding)
+
+
+def whole(body: bytes, encoding: str) -> bytes:
+    """
+    Return *body*, unpacked, as `read_bounded` does with one that came in pieces.
+
+    Raises:
+        BodyError: As there.
+    """
+    if len(body) > MAX_ANSWER_BYTES:
+        raise _too_long()
+    if not encoding:
+        return body
+    unpacked = body
     codings = [coding.strip() for coding in encoding.lower().split(",")]
     codings = [coding for coding in codings if coding not in {"", "identity"}]
     if len(codings) > _MOST_CODINGS:

@@ -6,7 +6,7 @@ import contextlib
 import os
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import attrs
@@ -66,6 +66,11 @@ class ClientOptions(CallOptions, total=False):
 
         ssl: TLS settings, as aiohttp takes them.
 
+        transport: ``auto`` sends past aiohttp's session, which costs most of a call, unless
+            *session*, *connector* or *proxy* is given, requests are traced or mocked, or the
+            version of aiohttp was not checked for it; ``session`` never does; ``direct`` raises
+            where it cannot. Default: ``CAREVALIDATE_TRANSPORT``, or else ``auto``.
+
         allow_insecure: Whether plain http:// to other hosts than this one is accepted.
     """
 
@@ -75,6 +80,7 @@ class ClientOptions(CallOptions, total=False):
     retry_quota: RetryQuota | None
     proxy: str | None
     ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool
+    transport: Literal["auto", "direct", "session"]
     allow_insecure: bool
 
 

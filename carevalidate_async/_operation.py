@@ -25,7 +25,7 @@ from carevalidate_async._dialect import (
     refusal_for_status,
 )
 from carevalidate_async._private import private_texts
-from carevalidate_async._wire import Reply, Sealed
+from carevalidate_async._wire import Head, Reply, Sealed
 from carevalidate_async.errors import (
     APIStatusError,
     CareValidateError,
@@ -124,22 +124,18 @@ class Operation(Generic[RequestT, AnswerT]):
     def __repr__(self) -> str:
         return f"<{self.dialect.name} {self.name}: {self.method} {self.path}>"
 
-    def seal(
+    def head(
         self,
-        request: RequestT,
         *,
         origin: str,
         secret: Secret,
         headers: Mapping[str, str],
         path: Mapping[str, str],
-        fields: Mapping[str, Any],
-    ) -> Sealed:
+    ) -> Head:
         """
-        Return *request* as the bytes that every attempt sends, its key made and its sender signed.
+        Return where requests go, and their headers, the sender's credential among them.
 
         Args:
-            request: What to ask for.
-
             origin: Scheme, host and port, without a slash at the end.
 
             secret: The credential.
@@ -148,30 +144,43 @@ class Operation(Generic[RequestT, AnswerT]):
 
             path: Values of the path's parameters.
 
-            fields: Fields of the body beside the model's.
-
         Raises:
-            InvalidRequestError: The idempotency key, or a parameter of the path, is unusable.
+            InvalidRequestError: A parameter of the path is unusable.
         """
         # First: the credential is no local variable yet, should it be refused.
         url = origin + self.path.format_map({k: _segment(k, v) for k, v in path.items()})
+        match self.dialect.secret:
+            case HeaderSecret(name):
+                headers = {**headers, name: secret.reveal()}
+        return Head(self.method, url, headers)
+
+    def seal(
+        self, request: RequestT, *, head: Head, secret: Secret, fields: Mapping[str, Any]
+    ) -> Sealed:
+        """
+        Return *request* as the bytes that every attempt sends, its key made.
+
+        Args:
+            request: What to ask for.
+
+            head: Where it goes, from `head`.
+
+            secret: The credential.
+
+            fields: Fields of the body beside the model's.
+
+        Raises:
+            InvalidRequestError: The idempotency key is unusable.
+        """
         body = {**fields, **self.shape(self.dialect.codec.dump(request))}
         key = None
         if isinstance(self.idempotency, KeyInBody):
             key = checked_key(body.get(self.idempotency.field))
             body[self.idempotency.field] = key
         match self.dialect.secret:
-            case HeaderSecret(name):
-                headers = {**headers, name: secret.reveal()}
             case BodySecret(name):
                 body[name] = secret.reveal()
-        return Sealed(
-            method=self.method,
-            url=url,
-            headers=headers,
-            body=encode(body),
-            idempotency_key=key,
-        )
+        return Sealed(head=head, body=encode(body), idempotency_key=key)
 
     def read(
         self,

@@ -12,11 +12,17 @@ import os
 import warnings
 import weakref
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
 
+from carevalidate_async._direct import Direct
+from carevalidate_async._flights import Flights
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Our own clocks bound each phase; aiohttp's would count the wait for a free connection as request
 # time, and round what is over five seconds up to a whole one.
@@ -35,12 +41,18 @@ class Home:
 
         slots: Free connections; a wait for one is known not to have been sent.
 
+        flights: The requests under way.
+
+        direct: A shorter way than through *session*; None where there is none.
+
         keeper: Holds *session* open; None for a session of the caller's.
     """
 
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
     slots: asyncio.Semaphore
+    flights: Flights
+    direct: Direct | None
     keeper: AsyncGenerator[None, None] | None
 
 
@@ -62,10 +74,10 @@ class Pool:
 
         max_connections: Requests on the wire at a time.
 
+        direct: Makes a shorter way than through a session of ours; None where there is none.
+
     Attributes:
         closed: Whether `aclose` was called.
-
-        exchanges: The clocks of the requests under way; `aclose` makes them ring.
 
     Raises:
         ConfigurationError: One of them is of the wrong kind; it is named.
@@ -77,6 +89,7 @@ class Pool:
         session: aiohttp.ClientSession | None,
         connector: aiohttp.BaseConnector | None,
         max_connections: int,
+        direct: Callable[[aiohttp.ClientSession, asyncio.AbstractEventLoop], Direct] | None = None,
     ) -> None:
         if not isinstance(session, aiohttp.ClientSession | None):
             raise ConfigurationError("session must be an aiohttp.ClientSession")
@@ -85,9 +98,9 @@ class Pool:
         self._session = session
         self._connector = connector
         self._max_connections = max_connections
+        self._direct = direct if session is None and connector is None else None
         self._held = _Held()
         self._resting: set[asyncio.Future[None]] = set()
-        self.exchanges: set[asyncio.Timeout] = set()
         self.closed = False
         _pools.add(self)
         # Not __del__: garbage that holds itself would take the connections along, and they would
@@ -112,11 +125,17 @@ class Pool:
         if old is not None and old.loop is not loop:
             self._check_moving(old)
         session = self._open(loop)
+        direct = None
+        # Who instruments sessions wants to hear of each request.
+        if self._direct is not None and not session.trace_configs:
+            direct = self._direct(session, loop)
         home = Home(
             loop=loop,
             session=session,
             slots=asyncio.Semaphore(self._max_connections),
-            keeper=_keep(session) if session is not self._session else None,
+            flights=Flights(loop),
+            direct=direct,
+            keeper=_keep(session, direct) if session is not self._session else None,
         )
         # In one step with the look at what was there, so that tasks do not open two: neither of
         # these gives way to another task, before the home is set.
@@ -141,7 +160,7 @@ class Pool:
         """
         Close the connections that are ours; a second call does nothing.
 
-        What `rest` holds up ends at once, and so do the `exchanges`.
+        What `rest` holds up ends at once, and so do the requests under way.
 
         Raises:
             ConfigurationError: Another event loop uses them at this moment.
@@ -158,9 +177,8 @@ class Pool:
             for waiter in self._resting:
                 if not waiter.done():
                     waiter.set_result(None)
-            for timeout in self.exchanges:
-                if not timeout.expired():
-                    timeout.reschedule(loop.time())
+            if home is not None:
+                home.flights.end_all()
         if home is not None and home.keeper is not None:
             await home.keeper.aclose()
 
@@ -172,7 +190,6 @@ class Pool:
         finalizer, would make it deaf on them.
         """
         self._resting.clear()
-        self.exchanges.clear()
         home, self._held.home = self._held.home, None
         if home is not None and home.keeper is not None:
             connector = home.session.connector
@@ -217,9 +234,11 @@ class Pool:
         )
 
 
-async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+async def _keep(
+    session: aiohttp.ClientSession, direct: Direct | None
+) -> AsyncGenerator[None, None]:
     """
-    Hold *session* open until this is closed.
+    Hold *session* open until this is closed, and the connections that *direct* keeps.
 
     Event loops close async generators that nobody holds any more, and all of them at their end. So
     the connections of a client that was forgotten end like those of one that was closed.
@@ -227,7 +246,10 @@ async def _keep(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
+        # In this order: the connections that are kept are the session's to close.
         await session.close()
+        if direct is not None:
+            direct.close()
 
 
 def _let_go(held: _Held) -> None:

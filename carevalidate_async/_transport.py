@@ -9,22 +9,28 @@ that hold the credential.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl as ssl_module
 from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 
 from carevalidate_async._body import BodyError, read_bounded
-from carevalidate_async._pool import NO_TIMEOUT, Pool
-from carevalidate_async._wire import NoReply, Reply, Sealed
+from carevalidate_async._direct import Direct, is_replaced, unfit
+from carevalidate_async._flights import Flight
+from carevalidate_async._pool import NO_TIMEOUT, Home, Pool
+from carevalidate_async._wire import NoReply, Reply, Sealed, plain_headers
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from aiohttp.abc import AbstractStreamWriter
 
 E = TypeVar("E", bound=BaseException)
+
+WAYS = ("auto", "direct", "session")
+"""How requests get onto connections."""
 
 _CLOSED = "the connections were closed"
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
@@ -97,6 +103,9 @@ class Transport:
 
         ssl: TLS settings; True for the defaults.
 
+        way: How requests get onto connections: ``session`` through aiohttp's session, ``direct``
+            past it, ``auto`` past it where that can be done and a session is not asked for.
+
     Raises:
         ConfigurationError: One of them is of the wrong kind; it is named.
     """
@@ -109,12 +118,19 @@ class Transport:
         max_connections: int,
         proxy: str | None,
         ssl: ssl_module.SSLContext | aiohttp.Fingerprint | bool,
+        way: str = "auto",
     ) -> None:
         if not isinstance(ssl, ssl_module.SSLContext | aiohttp.Fingerprint | bool):
             raise ConfigurationError(
                 "ssl must be an ssl.SSLContext, an aiohttp.Fingerprint or a bool"
             )
-        self._pool = Pool(session=session, connector=connector, max_connections=max_connections)
+        given = ("session", session), ("connector", connector), ("proxy", proxy)
+        self._pool = Pool(
+            session=session,
+            connector=connector,
+            max_connections=max_connections,
+            direct=self._make_direct if _is_direct(way, given) else None,
+        )
         self._proxy = proxy
         self._ssl = ssl
 
@@ -167,8 +183,7 @@ class Transport:
                 if now >= deadline:  # A busy loop wakes late; nothing is sent when time is up.
                     return NoReply(what="no time left to send it", sent=False, timed_out=True)
                 ends = min(ends, deadline)
-            body = OneShot(sealed.body, on_wire)
-            return await self._exchange(home.session, sealed, body, ends)
+            return await self._exchange(home, sealed, Flight(ends, on_wire))
         finally:
             home.slots.release()
 
@@ -180,23 +195,45 @@ class Transport:
         """Close the connections that are ours, and end what is under way; see `Pool.aclose`."""
         await self._pool.aclose()
 
-    async def _exchange(
-        self, session: aiohttp.ClientSession, sealed: Sealed, body: OneShot, ends: float
-    ) -> Reply | NoReply:
-        response: aiohttp.ClientResponse | None = None
+    async def _exchange(self, home: Home, sealed: Sealed, flight: Flight) -> Reply | NoReply:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: somebody awaits this
         cancelled_before = task.cancelling()
-        clock = asyncio.timeout_at(ends)
-        self._pool.exchanges.add(clock)
+        home.flights.add(flight)
+        try:
+            if home.direct is None or is_replaced():
+                return await self._through(home.session, sealed, flight)
+            connection = home.direct.kept()
+            if connection is None:
+                async with _bounded(flight):
+                    connection = await home.direct.connect(sealed.head)
+            return await home.direct.exchange(connection, sealed, flight)
+        except asyncio.CancelledError as error:
+            if task.cancelling() > cancelled_before:
+                # Without aiohttp's frames: their locals hold headers and body.
+                raise _stripped(error) from None
+            # Nobody cancelled this call. aiohttp cancels its own step when a connector is closed.
+            return NoReply(what=_CLOSED, sent=flight.started)
+        except Exception as error:  # noqa: BLE001 - whatever it was, *started* stays true
+            return _no_reply(error, sent=flight.started, closed=self._pool.closed)
+        finally:
+            home.flights.discard(flight)
+
+    async def _through(
+        self, session: aiohttp.ClientSession, sealed: Sealed, flight: Flight
+    ) -> Reply | NoReply:
+        """Send *sealed* through *session*, and return the whole answer."""
+        head = sealed.head
+        body = OneShot(sealed.body, flight.start)
+        response: aiohttp.ClientResponse | None = None
         try:
             async with (
-                clock,
+                _bounded(flight),
                 session.request(
-                    sealed.method,
-                    sealed.url,
+                    head.method,
+                    head.url,
                     data=body,
-                    headers=sealed.headers,
+                    headers=head.headers,
                     allow_redirects=False,
                     raise_for_status=False,
                     auto_decompress=False,
@@ -205,61 +242,75 @@ class Transport:
                     ssl=self._ssl,
                 ) as response,
             ):
-                if not body.started:
+                if not flight.started:
                     # Nobody asked for this answer: it lay on the kept connection already, and
                     # would say of this request what was said of another.
                     response.close()
                     return NoReply(what="no connection (an answer lay on it)", sent=False)
                 return Reply(
                     status=response.status,
-                    headers={
-                        name.lower(): value
-                        for name, value in response.headers.items()
-                        if name.lower() != "set-cookie"
-                    },
+                    headers=plain_headers(response.headers),
                     body=await read_bounded(
                         response.content.iter_any(), response.headers.get("Content-Encoding", "")
                     ),
                 )
-        except asyncio.CancelledError as error:
-            response = None  # this frame is in the traceback, and its repr shows cookies
-            if task.cancelling() > cancelled_before:
-                # Without aiohttp's frames: their locals hold headers and body.
-                raise _stripped(error) from None
-            # Nobody cancelled this call. aiohttp cancels its own step when a connector is closed.
-            return NoReply(what=_CLOSED, sent=body.started)
-        except _HOPELESS as error:
-            return NoReply(
-                what=f"no trusted connection ({type(error).__name__})",
-                sent=body.started,
-                transient=False,
-                cause=_shown(error),
-            )
-        except _NOT_CONNECTED as error:
-            # A middleware of the caller's session may have sent it on another one before.
-            return NoReply(
-                what=f"no connection ({type(error).__name__})",
-                sent=body.started,
-                cause=_shown(error),
-            )
-        except TimeoutError as error:
-            if self._pool.closed:
-                return NoReply(what=_CLOSED, sent=body.started)
-            what = "no answer in time" if body.started else "no connection in time"
-            return NoReply(what=what, sent=body.started, timed_out=True, cause=_shown(error))
-        except BodyError as error:
-            return NoReply(what=f"answer lost: {error}", sent=body.started)
-        except Exception as error:  # noqa: BLE001 - whatever it was, *sent* stays true
-            what = "answer lost" if body.started else "not sent"
-            return NoReply(
-                what=f"{what} ({type(error).__name__})",
-                sent=body.started,
-                transient=isinstance(error, aiohttp.ClientError | OSError),
-                cause=_shown(error),
-            )
         finally:
+            response = None  # this frame is in tracebacks, and its repr shows cookies
             body.withdrawn = True
-            self._pool.exchanges.discard(clock)
+
+    def _make_direct(
+        self, session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop
+    ) -> Direct:
+        return Direct(session, loop, self._ssl)
+
+
+def _is_direct(way: str, given: Iterable[tuple[str, object]]) -> bool:
+    """Tell whether requests can go past a session; refuse what was asked for and cannot be."""
+    if way not in WAYS:
+        raise ConfigurationError(f"transport must be one of {', '.join(WAYS)}")
+    asked = [name for name, value in given if value is not None]
+    why_not = f"with a {asked[0]} of yours" if asked else unfit()
+    if way == "direct" and why_not is not None:
+        raise ConfigurationError(f"transport cannot be direct: {why_not}")
+    return way != "session" and why_not is None
+
+
+@contextlib.asynccontextmanager
+async def _bounded(flight: Flight) -> AsyncIterator[None]:
+    """End what is awaited in here when the time of *flight* is up."""
+    async with asyncio.timeout(None) as clock:
+        flight.on_expiry = lambda: clock.reschedule(0)
+        if flight.expired:
+            clock.reschedule(0)
+        try:
+            yield
+        finally:
+            flight.on_expiry = None
+
+
+def _no_reply(error: Exception, *, sent: bool, closed: bool) -> NoReply:
+    """Return what *error* tells of a request that is *sent*, on connections that are *closed*."""
+    kind = type(error).__name__
+    if isinstance(error, _HOPELESS):
+        return NoReply(
+            what=f"no trusted connection ({kind})", sent=sent, transient=False, cause=_shown(error)
+        )
+    if isinstance(error, _NOT_CONNECTED):
+        # A middleware of the caller's session may have sent it on another one before.
+        return NoReply(what=f"no connection ({kind})", sent=sent, cause=_shown(error))
+    if isinstance(error, TimeoutError):
+        if closed:
+            return NoReply(what=_CLOSED, sent=sent)
+        what = "no answer in time" if sent else "no connection in time"
+        return NoReply(what=what, sent=sent, timed_out=True, cause=_shown(error))
+    if isinstance(error, BodyError):
+        return NoReply(what=f"answer lost: {error}", sent=sent)
+    return NoReply(
+        what=f"{'answer lost' if sent else 'not sent'} ({kind})",
+        sent=sent,
+        transient=isinstance(error, aiohttp.ClientError | OSError),
+        cause=_shown(error),
+    )
 
 
 def _shown(error: Exception) -> OSError | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import email.utils
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
+from typing import final
 
 import attrs
 
@@ -18,26 +19,58 @@ REQUEST_ID_HEADERS = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class Sealed:
+@final
+class Head:
     """
-    A request as every attempt sends it: nothing can change after this.
+    Where a request goes, and its headers: the same for many of them.
 
-    Attributes:
+    Args:
         method: HTTP method, upper case.
 
         url: Absolute URL.
 
         headers: All headers that we set, the credential among them where the vendor wants it there.
 
+    Attributes:
+        method: As given.
+
+        url: As given.
+
+        prepared: What a way of sending made of it for the next time.
+    """
+
+    __slots__ = ("__headers", "method", "prepared", "url")
+
+    def __init__(self, method: str, url: str, headers: Mapping[str, str]) -> None:
+        self.method = method
+        self.url = url
+        # In a function: a slot is shown by whatever lists attributes.
+        self.__headers: Callable[[], Mapping[str, str]] = lambda: headers
+        self.prepared: object = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """All headers that we set."""
+        return self.__headers()
+
+    def __repr__(self) -> str:
+        return f"<{self.method} {self.url}>"
+
+
+@attrs.frozen(kw_only=True)
+class Sealed:
+    """
+    A request as every attempt sends it: nothing can change after this.
+
+    Attributes:
+        head: Where it goes, and its headers.
+
         body: UTF-8 JSON, the credential among it where the vendor wants it there.
 
         idempotency_key: The key inside *body*; None for operations without one.
     """
 
-    method: str
-    url: str
-    headers: Mapping[str, str] = attrs.field(repr=False)
+    head: Head
     body: bytes = attrs.field(repr=False)
     idempotency_key: str | None = None
 
@@ -94,6 +127,13 @@ class NoReply:
     timed_out: bool = False
     transient: bool = True
     cause: BaseException | None = attrs.field(default=None, repr=False)
+
+
+def plain_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return an answer's *headers* as a `Reply` has them; cookies are no business of ours."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    lower.pop("set-cookie", None)
+    return lower
 
 
 def parse_retry_after(text: str | None, now: float) -> float | None:

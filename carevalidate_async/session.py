@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from carevalidate_async._operation import Operation
     from carevalidate_async._policy import WorstCase
     from carevalidate_async._secret import Secret
+    from carevalidate_async._wire import Head
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 RequestT = TypeVar("RequestT")
@@ -69,6 +71,7 @@ class Session:
         self._settings = settings
         self._quota = quota
         self._owner = owner
+        self._heads: dict[str, Head] = {}  # of operations without parameters in their path
         self._closed = False
 
     @classmethod
@@ -185,14 +188,14 @@ class Session:
         if not isinstance(request, operation.takes):
             reason = f"must be a {operation.takes.__name__}, not {type(request).__name__}"
             raise InvalidRequestError("request", reason)
-        sealed = operation.seal(
-            request,
-            origin=self._origin,
-            secret=self._secret,
-            headers=_HEADERS,
-            path=path,
-            fields=fields,
-        )
+        head = self._heads.get(operation.name)
+        if head is None or path:
+            head = operation.head(
+                origin=self._origin, secret=self._secret, headers=_HEADERS, path=path
+            )
+            if not path:
+                self._heads[operation.name] = head
+        sealed = operation.seal(request, head=head, secret=self._secret, fields=fields)
         call = Call(
             operation,
             request,
@@ -234,4 +237,5 @@ def _transport(options: ClientOptions) -> Transport:
         max_connections=most,
         proxy=options.get("proxy"),
         ssl=options.get("ssl", True),
+        way=options.get("transport") or os.environ.get("CAREVALIDATE_TRANSPORT") or "auto",
     )

@@ -246,14 +246,16 @@ def fields_of(operation: Operation[Any, Any]) -> dict[str, Any]:
 
 def seal(operation: Operation[Any, Any], request: object, **changes: Any) -> Sealed:
     """Return *request* sealed, with an argument for whatever *changes* leaves out."""
-    arguments: dict[str, Any] = {
+    where: dict[str, Any] = {
         "origin": ORIGIN,
         "secret": Secret(CREDENTIAL),
         "headers": {},
         "path": {"case_id": CASE_ID},
-        "fields": fields_of(operation),
     }
-    return operation.seal(request, **arguments | changes)
+    where |= {name: value for name, value in changes.items() if name in where}
+    fields = changes.get("fields", fields_of(operation))
+    head = operation.head(**where)
+    return operation.seal(request, head=head, secret=where["secret"], fields=fields)
 
 
 def read(

@@ -142,8 +142,8 @@ def check_headers(sealed: Sealed, operation: Operation[Any, Any]) -> None:
     """Check that no header is there but ours, and none could end early."""
     own = {"cv-api-key"} if operation is not UPDATE_PAYMENT_METHOD else set()
 
-    assert {*_HEADERS, *own} == set(sealed.headers)
-    for name, value in sealed.headers.items():
+    assert {*_HEADERS, *own} == set(sealed.head.headers)
+    for name, value in sealed.head.headers.items():
         assert (name + value).isascii()
         assert (name + value).isprintable()
 
@@ -205,12 +205,12 @@ class TestPath:
             headers=_HEADERS,
             path={"case_id": value},
         )
-        taken = URL(sealed.url)
+        taken = URL(sealed.head.url)
         *before, segment, last = taken.raw_path.removeprefix(URL(origin).raw_path).split("/")
 
         assert ["api", "v1", "cases", "payments"] == [*filter(None, before), last]
         assert value == unquote(segment)
-        check_where(sealed.url, origin, f"/api/v1/cases/{segment}/payments")
+        check_where(sealed.head.url, origin, f"/api/v1/cases/{segment}/payments")
         check_headers(sealed, CREATE_CASE_PAYMENT)
 
     @pytest.mark.parametrize("value", ["", ".", ".."])
@@ -284,13 +284,13 @@ class TestBody:
         sealed = seal(operation, data.draw(REQUESTS[operation.name]), headers=_HEADERS)
         document = json.loads(sealed.body, object_pairs_hook=once)
 
-        check_where(sealed.url, ORIGIN, operation.path.format(case_id=CASE))
+        check_where(sealed.head.url, ORIGIN, operation.path.format(case_id=CASE))
         check_headers(sealed, operation)
-        assert CREDENTIAL not in sealed.url
-        assert 1 == str([*sealed.headers.values(), document]).count(CREDENTIAL)
+        assert CREDENTIAL not in sealed.head.url
+        assert 1 == str([*sealed.head.headers.values(), document]).count(CREDENTIAL)
         assert (
             CREDENTIAL
-            == (document | sealed.headers)[
+            == (document | sealed.head.headers)[
                 "token" if operation is UPDATE_PAYMENT_METHOD else "cv-api-key"
             ]
         )
@@ -314,7 +314,7 @@ class TestBody:
         sealed = seal(operation, attrs.evolve(example, idempotency_key=key))
         expected = json.loads(plain.body) | {"idempotencyKey": key}
 
-        assert (plain.url, plain.headers) == (sealed.url, sealed.headers)
+        assert (plain.head.url, plain.head.headers) == (sealed.head.url, sealed.head.headers)
         assert expected == json.loads(sealed.body, object_pairs_hook=once)
 
     @hypothesis.given(st.lists(TEXTS, min_size=3, max_size=3))
@@ -326,7 +326,7 @@ class TestBody:
         sealed = seal(UPDATE_PAYMENT_METHOD, METHOD, fields=fields | {"id": 42})
         document = json.loads(sealed.body, object_pairs_hook=once)
 
-        check_where(sealed.url, ORIGIN, UPDATE_PAYMENT_METHOD.path)
+        check_where(sealed.head.url, ORIGIN, UPDATE_PAYMENT_METHOD.path)
         assert fields == {name: document.pop(name) for name in fields}
         assert {"id", "token", "payment_method"} == document.keys()
         assert (42, CREDENTIAL) == (document["id"], document["token"])
@@ -389,9 +389,9 @@ class TestCredential:
             headers=_HEADERS,
         )
 
-        assert value == sealed.headers["cv-api-key"]
+        assert value == sealed.head.headers["cv-api-key"]
         check_headers(sealed, CONFIRM_PAYMENT)
-        check_where(sealed.url, ORIGIN, CONFIRM_PAYMENT.path)
+        check_where(sealed.head.url, ORIGIN, CONFIRM_PAYMENT.path)
 
     @pytest.mark.parametrize("calling", CALLS, ids=repr)
     @pytest.mark.parametrize(

@@ -250,7 +250,10 @@ class TestNothingGrows:
                     await CONFIRM.ask(client)
             pool = client._session._transport._pool
 
-            assert (0, 0) == (len(pool._resting), len(pool.exchanges))
+            home = pool._held.home
+
+            assert home is not None
+            assert (0, 0) == (len(pool._resting), len(home.flights))
             assert 20 == len(server.requests)
 
 

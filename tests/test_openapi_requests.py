@@ -161,7 +161,7 @@ class TestRequestLines:
         """
         Each value in a path is as the description says, and there is no place left unfilled.
         """
-        url = seal(operation, EXAMPLES[operation.name], path={"case_id": case_id}).url
+        url = seal(operation, EXAMPLES[operation.name], path={"case_id": case_id}).head.url
 
         names = re.findall(r"\{(\w+)\}", operation.path)
         parameters = described(operation).get("parameters", [])
@@ -183,7 +183,7 @@ class TestRequestLines:
             for name in need
         ]
 
-        assert schemes == list(sealed.headers)
+        assert schemes == list(sealed.head.headers)
         assert bool(schemes) is ("token" not in json.loads(sealed.body))
 
     @each_operation

@@ -15,7 +15,7 @@ from calls import settle
 from carevalidate_async import ClientClosedError, ConfigurationError
 from carevalidate_async._body import MAX_ANSWER_BYTES
 from carevalidate_async._transport import OneShot, Transport, _shown
-from carevalidate_async._wire import NoReply, Reply, Sealed
+from carevalidate_async._wire import Head, NoReply, Reply, Sealed
 from raw_server import (
     RawServer,
     Step,
@@ -68,7 +68,7 @@ async def send(
     deadline: float | None = None,
 ) -> Reply | NoReply:
     """Send a request once; *deadline* is in seconds from now."""
-    sealed = Sealed(method=method, url=url + CONFIRM, headers={"cv-api-key": "k"}, body=body)
+    sealed = Sealed(head=Head(method, url + CONFIRM, {"cv-api-key": "k"}), body=body)
     now = asyncio.get_running_loop().time()
     return await transport.send(
         sealed,

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from carevalidate_async._wire import (
+    Head,
     NoReply,
     Reply,
     Sealed,
@@ -152,7 +153,7 @@ class TestSealed:
         """
         A sealed request is the same for every attempt: nothing in it can be set.
         """
-        sealed = Sealed(method="POST", url="https://x", headers={}, body=b"{}")
+        sealed = Sealed(head=Head("POST", "https://x", {}), body=b"{}")
 
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             sealed.body = b""  # type: ignore[misc]  # it is frozen
@@ -173,9 +174,7 @@ class TestWhatCrosses:
     @pytest.mark.parametrize(
         "one",
         [
-            Sealed(
-                method="POST", url="https://x", headers={"cv-api-key": "canary"}, body=b"canary"
-            ),
+            Sealed(head=Head("POST", "https://x", {"cv-api-key": "canary"}), body=b"canary"),
             Reply(status=200, headers={"set-cookie": "canary"}, body=b"canary"),
             NoReply(what="lost", sent=True, cause=OSError("canary")),
         ],

@@ -1,0 +1,88 @@
+"""What was measured, as a table, and as JSON."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.compare.field import AGAIN, NAIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.compare.rounds import Played, Setting
+
+OFF = 0.05
+"""How far two that are the same may be apart before a run says nothing."""
+
+_LIBRARIES = (
+    *("aiohttp", "attrs", "cattrs", "msgspec", "tenacity", "uvloop", "aiofastnet", "pyreqwest"),
+    *("aiohttp-retry", "elastic-transport", "azure-core", "stripe", "openai", "httpx"),
+)
+
+
+def document(setting: Setting, played: Sequence[Played]) -> dict[str, Any]:
+    """Return what was measured, for machines."""
+    base = _base(played)
+    rows: dict[str, Any] = {}
+    for one in played:
+        if not one.turns:
+            rows[one.name] = {"why_not": one.why_not}
+            continue
+        ratios = one.ratios(base)
+        rows[one.name] = {
+            "cpu_by_aiohttp": round(statistics.median(ratios), 3),
+            "cpu_by_aiohttp_least": round(min(ratios), 3),
+            "cpu_by_aiohttp_most": round(max(ratios), 3),
+            "calls_per_second_by_aiohttp": round(statistics.median(one.rates(base)), 3),
+            "cpu_microseconds": round(one.cpu, 1),
+            "calls_per_second": round(one.rate),
+        }
+    return {
+        "setting": str(setting),
+        "python": platform.python_version(),
+        "libraries": _versions(),
+        "void": is_void(played),
+        "contenders": rows,
+    }
+
+
+def is_void(played: Sequence[Played]) -> bool:
+    """Tell whether two contenders that are the same came out too different."""
+    again = [one for one in played if one.name == AGAIN.name and one.turns]
+    base = _base(played)
+    return any(abs(statistics.median(one.ratios(base)) - 1) > OFF for one in again)
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """Return the table of a `document`, in Markdown."""
+    head = "| contender | CPU of a call by aiohttp's | least to most | calls/s by aiohttp's |"
+    told = [f"**{found['setting']}**", "", head, "|---|--:|--:|--:|"]
+    for name, row in found["contenders"].items():
+        if "why_not" in row:
+            told.append(f"| {name} | could not play: {row['why_not']} | | |")
+        else:
+            least, most = row["cpu_by_aiohttp_least"], row["cpu_by_aiohttp_most"]
+            told.append(
+                f"| {name} | {row['cpu_by_aiohttp']:.2f} | {least:.2f} to {most:.2f} "
+                f"| {row['calls_per_second_by_aiohttp']:.2f} |"
+            )
+    if found["void"]:
+        told += ["", f"VOID: aiohttp beside itself is more than {OFF:.0%} off."]
+    return told
+
+
+def _base(played: Sequence[Played]) -> Played:
+    return next(one for one in played if one.name == NAIVE.name)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,250 @@
+"""
+Sends sealed requests over aiohttp's connections without its session, which costs most of a call.
+
+The only file that leans on parts of aiohttp that are not documented: that a connector's `connect`
+takes a `ClientRequest`, and that the protocol of its connections has `set_response_params`, `read`
+and `should_close`. All else stays aiohttp's: how connections are opened and trusted, and how
+answers are parsed. `unfit` says why it is not to be used; the session is used then.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from yarl import URL
+
+from carevalidate_async._body import read_bounded, whole
+from carevalidate_async._wire import NoReply, Reply, plain_headers
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from aiohttp.connector import Connection
+
+    from carevalidate_async._flights import Flight
+    from carevalidate_async._wire import Head, Sealed
+
+CHECKED = frozenset({"3.13", "3.14"})
+"""Versions of aiohttp, without their last number, that all tests were run with."""
+
+KEEP_ALIVE = 15.0
+"""Seconds that a connection is kept for the next request, as aiohttp's own connector does."""
+
+_EARLY = 0.001  # seconds
+_CHUNK = 65_536
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_REQUEST = aiohttp.ClientSession._request  # noqa: SLF001 - only to see whether it was replaced
+_SWITCHING = 101
+
+
+def unfit() -> str | None:
+    """Return why the aiohttp that is installed cannot be used in this way; None where it can."""
+    version = ".".join(aiohttp.__version__.split(".")[:2])
+    if version not in CHECKED:
+        return f"it was not checked with aiohttp {version}"
+    params = inspect.signature(ResponseHandler.set_response_params).parameters
+    if not params.keys() >= {"read_until_eof", "auto_decompress", "read_bufsize"}:
+        return "aiohttp's protocol takes other parameters"
+    if not isinstance(getattr(ResponseHandler, "should_close", None), property):
+        return "aiohttp's protocol does not say whether it can be kept"
+    return None
+
+
+def is_replaced() -> bool:
+    """Tell whether somebody (a mock, a tracer) stands in for the session's requests."""
+    return aiohttp.ClientSession._request is not _REQUEST  # noqa: SLF001 - as above
+
+
+class Direct:
+    """
+    Connections to one vendor, each of which carries one request after the other.
+
+    Args:
+        session: Its connector opens the connections, and closing it closes them.
+
+        loop: The event loop.
+
+        ssl: TLS settings, as aiohttp takes them.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        loop: asyncio.AbstractEventLoop,
+        ssl: Any,  # noqa: ANN401 - aiohttp's own kinds
+    ) -> None:
+        assert session.connector is not None  # noqa: S101 - for the type checker: it is open
+        self._connector = session.connector
+        self._loop = loop
+        self._ssl = ssl
+        self._idle: list[tuple[Connection, float]] = []  # the one used last at the end
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def kept(self) -> Connection | None:
+        """Return a connection that was used before and can be used again."""
+        oldest = self._loop.time() - KEEP_ALIVE
+        while self._idle:
+            connection, since = self._idle.pop()
+            protocol = connection.protocol
+            usable = protocol is not None and protocol.is_connected() and since >= oldest
+            # Where it has spoken meanwhile, what comes next on it is no answer to this.
+            if protocol is not None and usable and not protocol.should_close:
+                return connection
+            connection.close()
+        return None
+
+    async def connect(self, head: Head) -> Connection:
+        """Open a connection."""
+        connection = await self._connector.connect(self._prepared(head).request, [], _NO_TIMEOUT)
+        # asyncio takes memory for 256 KiB at each read, which the system may have to clear first.
+        if isinstance(getattr(connection.transport, "max_size", None), int):
+            connection.transport.max_size = _CHUNK  # type: ignore[union-attr]  # as seen
+        return connection
+
+    async def exchange(
+        self, connection: Connection, sealed: Sealed, flight: Flight
+    ) -> Reply | NoReply:
+        """
+        Send *sealed* on *connection*, and return the whole answer.
+
+        Whatever happens, the connection is kept for another request or closed.
+
+        Raises:
+            TimeoutError: Its time is up.
+            BodyError: The answer's body cannot be trusted.
+            aiohttp.ClientError, OSError: The answer is lost.
+        """
+        protocol, transport = connection.protocol, connection.transport
+        kept = False
+        try:
+            assert protocol is not None and transport is not None  # noqa: S101, PT018 - for the type checker: it is open
+            if protocol.should_close:
+                return NoReply(what="no connection (an answer lay on it)", sent=False)
+            prepared = self._prepared(sealed.head)
+            protocol.set_response_params(
+                read_until_eof=True, auto_decompress=False, read_bufsize=_CHUNK
+            )
+            flight.on_expiry = lambda: protocol.set_exception(TimeoutError())
+            flight.start()
+            prepared.write(transport, sealed.body)
+            try:
+                message, payload = await protocol.read()
+                while message.code < 200 and message.code != _SWITCHING:
+                    message, payload = await protocol.read()
+            except aiohttp.http_exceptions.HttpProcessingError as error:
+                raise aiohttp.ClientResponseError(
+                    prepared.request.request_info, (), status=error.code
+                ) from None
+            body = await _body(payload, message.headers, flight)
+            reply = Reply(
+                status=message.code,
+                headers=plain_headers(message.headers),
+                body=body,
+            )
+            # An early answer can come before all of the request has left.
+            kept = not (protocol.should_close or transport.get_write_buffer_size())
+            return reply
+        finally:
+            flight.on_expiry = None
+            if kept:
+                self._keep(connection)
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        """Forget the connections that are kept; the session closes them."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    def _keep(self, connection: Connection) -> None:
+        self._idle.append((connection, self._loop.time()))
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(KEEP_ALIVE, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what nobody has used for long."""
+        self._sweeping = None
+        # The one used last is at the end. A loop is early by as much as its clock is coarse.
+        now = self._loop.time() + _EARLY
+        while self._idle and self._idle[0][1] + KEEP_ALIVE <= now:
+            self._idle.pop(0)[0].close()
+        if self._idle:
+            self._sweeping = self._loop.call_at(self._idle[0][1] + KEEP_ALIVE, self._sweep)
+
+    def _prepared(self, head: Head) -> _Prepared:
+        prepared = head.prepared
+        if not isinstance(prepared, _Prepared) or prepared.owner is not self:
+            prepared = head.prepared = _Prepared(self, head, self._loop, self._ssl)
+        return prepared
+
+
+class _Prepared:
+    """
+    The beginning of a request, rendered once.
+
+    Attributes:
+        owner: For whom; another has another event loop.
+
+        request: What a connector is asked with.
+
+        write: Writes the request with its body; a function, since nothing that lists attributes
+            sees the credential within one.
+    """
+
+    __slots__ = ("owner", "request", "write")
+
+    def __init__(
+        self,
+        owner: Direct,
+        head: Head,
+        loop: asyncio.AbstractEventLoop,
+        ssl: Any,  # noqa: ANN401 - aiohttp's own kinds
+    ) -> None:
+        self.owner = owner
+        # Without our headers: it is shown by errors. It fills in the host.
+        self.request = aiohttp.ClientRequest(
+            head.method, URL(head.url), headers={}, loop=loop, ssl=ssl
+        )
+        host = self.request.headers["Host"]
+        self.write = _writer(head, self.request.url.raw_path_qs, host)
+
+
+def _writer(head: Head, path: str, host: str) -> Callable[[asyncio.WriteTransport, bytes], None]:
+    lines = [f"{head.method} {path} HTTP/1.1", f"Host: {host}"]
+    headers = {"Content-Type": "application/json", **head.headers}
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    del headers
+    if any("\r" in line or "\n" in line or "\0" in line for line in lines):
+        del lines
+        raise ValueError("a header holds a line's end")
+    rendered = "\r\n".join([*lines, "Content-Length: "]).encode()
+
+    def write(transport: asyncio.WriteTransport, body: bytes) -> None:
+        # Nothing of it is a local variable: error reporters send those along.
+        transport.write(b"%b%d\r\n\r\n%b" % (rendered, len(body), body))
+
+    return write
+
+
+async def _body(payload: aiohttp.StreamReader, headers: Any, flight: Flight) -> bytes:  # noqa: ANN401 - aiohttp's own kind
+    encoding = headers.get("Content-Encoding", "")
+    if payload.is_eof() and payload.exception() is None:  # it came in one piece, as a rule
+        return whole(payload.read_nowait(), encoding)
+    if flight.expired:
+        raise TimeoutError
+    ended = flight.on_expiry
+
+    def on_expiry() -> None:
+        if ended is not None:
+            ended()
+        payload.set_exception(TimeoutError())
+
+    flight.on_expiry = on_expiry
+    return await read_bounded(payload.iter_any(), encoding)
