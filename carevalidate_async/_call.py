@@ -17,7 +17,7 @@ import attrs
 
 from carevalidate_async._operation import KeyInBody, Operation
 from carevalidate_async._policy import why_not_again
-from carevalidate_async._retry import Clock, no_charge, repeat
+from carevalidate_async._retry import Clock, earn, no_charge, repeat
 from carevalidate_async._wire import NoReply, Reply, Sealed
 from carevalidate_async.errors import (
     AnswerLostError,
@@ -33,7 +33,7 @@ from carevalidate_async.errors import (
     Outcome,
 )
 from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event
-from carevalidate_async.models import Answer, Meta
+from carevalidate_async.models import Answer, Meta, with_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +42,11 @@ if TYPE_CHECKING:
     from carevalidate_async._quota import RetryQuota
     from carevalidate_async._secret import Secret
     from carevalidate_async._transport import Transport
+
+def loop_time() -> Callable[[], float]:
+    """Return the running event loop's clock."""
+    return asyncio.get_running_loop().time
+
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 RequestT = TypeVar("RequestT")
@@ -92,6 +97,12 @@ class _Try(Generic[AnswerT]):
 class Call(Generic[RequestT, AnswerT]):
     """The state of one call; each call has its own, so that tasks share nothing."""
 
+    __slots__ = (
+        *("_accept_duplicate", "_asked", "_attempts", "_began", "_ends", "_fields"),
+        *("_may_have_landed", "_now", "_on_wire", "_operation", "_quota", "_request", "_sealed"),
+        *("_secret", "_settings", "_spend", "_started", "_transport"),
+    )
+
     def __init__(
         self,
         operation: Operation[RequestT, AnswerT],
@@ -122,8 +133,8 @@ class Call(Generic[RequestT, AnswerT]):
         self._began: float | None = None
         self._on_wire = False
         self._spend: Callable[[], None] = no_charge
-        self._clock = Clock(now=asyncio.get_running_loop().time, sleep=transport.rest)
-        self._started = self._clock.now()
+        self._now = loop_time()
+        self._started = self._now()
         limit = settings.deadline
         self._ends = None if limit is None else self._started + limit
 
@@ -137,19 +148,17 @@ class Call(Generic[RequestT, AnswerT]):
         answer: AnswerT | None = None
         error: CareValidateError | None = None
         try:
-            self._emit(
-                CallStarted(
-                    operation=self._operation.name, idempotency_key=self._sealed.idempotency_key
+            if self._settings.hooks:
+                self._emit(
+                    CallStarted(
+                        operation=self._operation.name, idempotency_key=self._sealed.idempotency_key
+                    )
                 )
-            )
-            last, stopped = await repeat(
-                self._attempt,
-                policy=self._settings.retry,
-                quota=self._quota,
-                before_sleep=self._before_sleep,
-                deadline=self._ends,
-                clock=self._clock,
-            )
+            # Most calls end here: whatever retries need is not made for them.
+            last, stopped = await self._attempt(no_charge), None
+            earn(self._quota, last)
+            if last.again:
+                last, stopped = await self._repeat(last)
             # Before anybody is told: what a hook or a log raises must find the truth settled.
             if isinstance(last.result, CareValidateError):
                 error = self._settled(last.result, last.final or stopped)
@@ -162,6 +171,17 @@ class Call(Generic[RequestT, AnswerT]):
             assert error is not None  # noqa: S101 - for the type checker: one of both is there
             raise error
         return answer
+
+    async def _repeat(self, first: _Try[AnswerT]) -> tuple[_Try[AnswerT], GaveUp | None]:
+        return await repeat(
+            self._attempt,
+            policy=self._settings.retry,
+            quota=self._quota,
+            before_sleep=self._before_sleep,
+            deadline=self._ends,
+            clock=Clock(now=self._now, sleep=self._transport.rest),
+            first=first,
+        )
 
     def _end(self, answer: AnswerT | None, error: CareValidateError | None) -> None:
         """Tell how the call ended; without an answer or an error it was cancelled."""
@@ -177,21 +197,22 @@ class Call(Generic[RequestT, AnswerT]):
                 outcome,
                 self._sealed.idempotency_key,
             )
-        self._emit(
-            CallEnded(
-                operation=self._operation.name,
-                idempotency_key=self._sealed.idempotency_key,
-                attempts=tuple(self._attempts),
-                outcome=outcome,
-                error=error,
-                cancelled=cancelled,
-                elapsed=self._clock.now() - self._started,
+        if self._settings.hooks:
+            self._emit(
+                CallEnded(
+                    operation=self._operation.name,
+                    idempotency_key=self._sealed.idempotency_key,
+                    attempts=tuple(self._attempts),
+                    outcome=outcome,
+                    error=error,
+                    cancelled=cancelled,
+                    elapsed=self._now() - self._started,
+                )
             )
-        )
 
     async def _attempt(self, spend: Callable[[], None]) -> _Try[AnswerT]:
         self._spend = spend
-        self._asked = self._clock.now()
+        self._asked = self._now()
         self._began = None
         reply: Reply | None = None
         result: AnswerT | CareValidateError
@@ -223,7 +244,7 @@ class Call(Generic[RequestT, AnswerT]):
         return self._noted(result, reply)
 
     def _note_turn(self) -> None:
-        self._began = self._clock.now()
+        self._began = self._now()
         self._spend()
 
     def _note_on_wire(self) -> None:
@@ -280,7 +301,7 @@ class Call(Generic[RequestT, AnswerT]):
         return reason
 
     def _noted_attempt(self, happened: str, outcome: Outcome, status: int | None) -> Attempt:
-        now = self._clock.now()
+        now = self._now()
         began = now if self._began is None else self._began
         attempt = Attempt(
             number=len(self._attempts) + 1,
@@ -305,13 +326,14 @@ class Call(Generic[RequestT, AnswerT]):
             attempt.duration,
             self._sealed.idempotency_key,
         )
-        self._emit(
-            AttemptEnded(
-                operation=self._operation.name,
-                idempotency_key=self._sealed.idempotency_key,
-                attempt=attempt,
+        if self._settings.hooks:
+            self._emit(
+                AttemptEnded(
+                    operation=self._operation.name,
+                    idempotency_key=self._sealed.idempotency_key,
+                    attempt=attempt,
+                )
             )
-        )
 
     def _cut_off(self) -> Outcome:
         """Note the attempt that the cancellation met on the wire; return the call's outcome."""
@@ -352,8 +374,11 @@ class Call(Generic[RequestT, AnswerT]):
         self, level: int, message: str, *facts: object, why: BaseException | None = None
     ) -> None:
         # A filter that fails must not change what happens to the money.
-        with contextlib.suppress(Exception):
-            _logger.log(level, message, *facts, exc_info=why, stacklevel=2)
+        try:
+            if _logger.isEnabledFor(level):
+                _logger.log(level, message, *facts, exc_info=why, stacklevel=2)
+        except Exception:  # noqa: BLE001, S110 - as said; there is nowhere else to tell it
+            pass
 
     def _emit(self, event: Event) -> None:
         for hook in self._settings.hooks:
@@ -366,15 +391,15 @@ class Call(Generic[RequestT, AnswerT]):
 
     def _with_meta(self, answer: AnswerT, reply: Reply | None) -> AnswerT:
         assert reply is not None  # noqa: S101 - for the type checker: an answer was read from one
-        return attrs.evolve(
+        return with_meta(
             answer,
-            meta=Meta(
+            Meta(
                 idempotency_key=self._sealed.idempotency_key,
                 attempts=tuple(self._attempts),
                 already_recorded=answer.meta.already_recorded,
                 status=reply.status,
                 request_id=reply.request_id,
-                elapsed=self._clock.now() - self._started,
+                elapsed=self._now() - self._started,
                 headers=reply.headers,
             ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import uuid
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ def to_dollars(value: Decimal | int) -> Decimal:
     Raises:
         InvalidRequestError: Not a Decimal or int, not finite, finer than a cent, or beyond 10^12.
     """
+    if type(value) is Decimal and value.is_finite():
+        return _canonical(value)
     if isinstance(value, float):
         reason = "is a float, which cannot hold cents exactly; give a Decimal or an int"
         raise InvalidRequestError("amount", reason)
@@ -36,6 +39,11 @@ def to_dollars(value: Decimal | int) -> Decimal:
     amount = Decimal(value)
     if not amount.is_finite():
         raise InvalidRequestError("amount", f"must be a finite number, not {amount}")
+    return _canonical(amount)
+
+
+@functools.lru_cache(maxsize=4096)  # prices repeat
+def _canonical(amount: Decimal) -> Decimal:
     if amount.copy_abs() > MAX_AMOUNT:
         raise InvalidRequestError("amount", f"must be at most {MAX_AMOUNT}")
     # A context of our own: the caller's may be too narrow, or trap what is fine here.
@@ -62,6 +70,8 @@ def to_names(value: Iterable[str] | None) -> tuple[str, ...] | None:
 
 def check_text(field: str, value: object, *, empty: bool = False) -> None:
     """Refuse what is not text that can be sent as UTF-8."""
+    if type(value) is str and value.isascii() and (not value.isspace() if value else empty):
+        return  # as nearly all are
     if not isinstance(value, str):
         raise InvalidRequestError(field, f"must be text, not {type(value).__name__}")
     if not empty and not value.strip():
@@ -81,15 +91,17 @@ def check_optional(model: object, *names: str) -> None:
             check_text(name, value)
 
 
-def check_email(field: str, value: object) -> None:
+def check_email(field: str, value: str) -> None:
     """Refuse what cannot be an email address."""
     check_text(field, value)
-    if not _EMAIL.fullmatch(str(value)):
+    if not _EMAIL.fullmatch(value):
         raise InvalidRequestError(field, "is not an email address")
 
 
 def check_day(field: str, value: object) -> None:
     """Refuse what is not a calendar day."""
+    if type(value) is date:
+        return
     if isinstance(value, datetime):
         raise InvalidRequestError(field, "is a datetime; give the calendar day with .date()")
     if not isinstance(value, date):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 import msgspec
 from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from carevalidate_async.models import (
@@ -53,6 +54,8 @@ REQUESTS = (
     PaymentMethodUpdate,
 )
 ANSWERS = (CasePayment, ConfirmationReceipt, PaymentIntent, PaymentMethod, UserPaymentUpdated)
+
+_PLAIN: tuple[object, ...] = (str, str | None, int | None, bool | None, Decimal)  # JSON has them
 
 # A context of our own: the caller's may not trap what is no number.
 _EXACT = Context(traps=[InvalidOperation])
@@ -138,7 +141,6 @@ class Codec:
 
     def __init__(self, spell: Callable[[str], str]) -> None:
         self._converter = Converter(detailed_validation=True)
-        self._converter.register_unstructure_hook(Decimal, lambda value: value)
         self._converter.register_unstructure_hook(date, date.isoformat)
         for kind in (bool, int, str):
             self._converter.register_structure_hook(kind, _strict(kind))
@@ -155,8 +157,10 @@ class Codec:
 
     def dump(self, model: object) -> dict[str, Any]:
         """Return a request *model* as a JSON object, without its unset fields."""
-        kind = next(kind for kind in type(model).__mro__ if kind in self._dump)
-        return self._dump[kind](model)
+        dump = self._dump.get(type(model))
+        if dump is None:  # a subclass of the caller's
+            dump = next(self._dump[kind] for kind in type(model).__mro__ if kind in self._dump)
+        return dump(model)
 
     def load(self, kind: type[T], document: Mapping[str, Any]) -> T:
         """
@@ -172,14 +176,19 @@ class Codec:
 
     def _dumper(self, kind: type, spell: Callable[[str], str]) -> Callable[[Any], dict[str, Any]]:
         names: Any = {
-            field.name: override(rename=spell(field.name)) for field in attrs.fields(kind)
+            field.name: override(
+                rename=spell(field.name),
+                # Of a field with another default than None, one that equals it may be required.
+                omit_if_default=field.default is None,
+                # cattrs would look up at each call what it has to do with them: nothing.
+                unstruct_hook=identity if field.type in _PLAIN else None,
+            )
+            for field in attrs.fields(kind)
         }
-        whole: Any = make_dict_unstructure_fn(kind, self._converter, **names)
-
-        def dump(model: Any) -> dict[str, Any]:  # noqa: ANN401 - of *kind*, known at run time
-            # Not cattrs' omit_if_default: that drops a required field that equals its default.
-            return {name: value for name, value in whole(model).items() if value is not None}
-
+        dump = cast(
+            "Callable[[Any], dict[str, Any]]",
+            make_dict_unstructure_fn(kind, self._converter, **names),
+        )
         self._converter.register_unstructure_hook(kind, dump)
         return dump
 
@@ -195,6 +204,8 @@ class Codec:
 
         def load(document: Mapping[str, Any]) -> Answer:
             answer = known(document, kind)
+            if document.keys() <= wires:
+                return answer
             extra = {name: value for name, value in document.items() if name not in wires}
             return attrs.evolve(answer, extra=extra) if extra else answer
 

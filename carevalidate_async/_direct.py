@@ -121,7 +121,8 @@ class Direct:
         protocol, transport = connection.protocol, connection.transport
         kept = False
         try:
-            assert protocol is not None and transport is not None  # noqa: S101, PT018 - for the type checker: it is open
+            assert protocol is not None  # noqa: S101 - for the type checker: it is open
+            assert transport is not None  # noqa: S101 - as above
             if protocol.should_close:
                 return NoReply(what="no connection (an answer lay on it)", sent=False)
             prepared = self._prepared(sealed.head)

@@ -172,14 +172,16 @@ class Operation(Generic[RequestT, AnswerT]):
         Raises:
             InvalidRequestError: The idempotency key is unusable.
         """
-        body = {**fields, **self.shape(self.dialect.codec.dump(request))}
+        body = self.shape(self.dialect.codec.dump(request))
+        if fields:
+            body = {**fields, **body}
         key = None
-        if isinstance(self.idempotency, KeyInBody):
-            key = checked_key(body.get(self.idempotency.field))
-            body[self.idempotency.field] = key
-        match self.dialect.secret:
-            case BodySecret(name):
-                body[name] = secret.reveal()
+        idempotency = self.idempotency
+        if isinstance(idempotency, KeyInBody):
+            body[idempotency.field] = key = checked_key(body.get(idempotency.field))
+        where = self.dialect.secret
+        if isinstance(where, BodySecret):
+            body[where.name] = secret.reveal()
         return Sealed(head=head, body=encode(body), idempotency_key=key)
 
     def read(
@@ -213,7 +215,8 @@ class Operation(Generic[RequestT, AnswerT]):
         reason = verdict.reason if isinstance(verdict, Unreadable) else ""
         if not isinstance(verdict, Unreadable):
             try:
-                return self._load(verdict.document, {name: fields[name] for name in self.echo})
+                echo = {name: fields[name] for name in self.echo} if self.echo else {}
+                return self._load(verdict.document, echo)
             except WireError as error:
                 reason = str(error)
         return ResponseDecodeError(
@@ -235,7 +238,9 @@ class Operation(Generic[RequestT, AnswerT]):
             if not isinstance(data, dict):
                 msg = f"{name} is not an object"
                 raise WireError(msg)
-        own = {**{k: v for k, v in data.items() if k not in hidden}, **echo}
+        own = {k: v for k, v in data.items() if k not in hidden}
+        if echo:
+            own |= echo
         answer = self.dialect.codec.load(self.gives, own)
         return attrs.evolve(answer, extra={**around, **answer.extra}) if around else answer
 

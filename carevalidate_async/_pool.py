@@ -107,6 +107,13 @@ class Pool:
         # complain of it one by one. What a finalizer holds is no garbage yet.
         weakref.finalize(self, _let_go, self._held).atexit = False
 
+    def open_home(self) -> Home | None:
+        """Return what belongs to the running event loop, where it was opened before."""
+        home = self._held.home
+        if home is None or home.loop is not asyncio.get_running_loop() or home.session.closed:
+            return None
+        return home
+
     async def home(self) -> Home:
         """
         Return what belongs to the running event loop.
@@ -118,10 +125,11 @@ class Pool:
         """
         if self.closed:
             raise ClientClosedError("the client is closed; make a new one")
+        current = self.open_home()
+        if current is not None:
+            return current
         loop = asyncio.get_running_loop()
         old = self._held.home
-        if old is not None and old.loop is loop and not old.session.closed:
-            return old
         if old is not None and old.loop is not loop:
             self._check_moving(old)
         session = self._open(loop)

@@ -87,6 +87,7 @@ async def repeat(
     before_sleep: Callable[[T, float], None],
     deadline: float | None,
     clock: Clock,
+    first: T | None = None,
 ) -> tuple[T, GaveUp | None]:
     """
     Return the first result that is final, or the last one and why there was no other.
@@ -104,10 +105,12 @@ async def repeat(
         deadline: Moment on the clock after which no try begins; None for no such moment.
 
         clock: Time and chance.
+
+        first: The first try's result, where that was made, and `earn` was told of it.
     """
-    first = await attempt(no_charge)
-    if first.settled and quota is not None:
-        quota.give_back(quota.EARNED)
+    if first is None:
+        first = await attempt(no_charge)
+        earn(quota, first)
     if not first.again:
         return first, None
     retries = _Retries(
@@ -131,6 +134,12 @@ async def repeat(
     finally:
         # What was taken for a retry that nobody made, whatever kept it from being made.
         retries.give_back(retries.held)
+
+
+def earn(quota: RetryQuota | None, first: Tried) -> None:
+    """Let a first try that got a clear answer pay for retries to come."""
+    if quota is not None and first.settled:
+        quota.give_back(quota.EARNED)
 
 
 def no_charge() -> None:

@@ -167,12 +167,15 @@ class Transport:
             ClientClosedError: `aclose` was called.
             ConfigurationError: The caller's session cannot be used here.
         """
-        home = await self._pool.home()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await home.slots.acquire()
-        except TimeoutError:
-            return NoReply(what="no free connection in time", sent=False, timed_out=True)
+        home = self._pool.open_home() or await self._pool.home()
+        if home.slots.locked():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await home.slots.acquire()
+            except TimeoutError:
+                return NoReply(what="no free connection in time", sent=False, timed_out=True)
+        else:
+            await home.slots.acquire()  # which waits for nobody
         try:
             if self._pool.closed:
                 raise ClientClosedError("the client was closed while the call waited to be sent")

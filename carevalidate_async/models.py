@@ -11,7 +11,7 @@ import enum
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -53,6 +53,8 @@ class PaymentStatus(enum.StrEnum):
 
 def to_status(value: PaymentStatus | str) -> PaymentStatus:
     """Return the status named by *value*."""
+    if type(value) is PaymentStatus:
+        return value
     try:
         return PaymentStatus(value)
     except ValueError:
@@ -125,7 +127,12 @@ class PaymentConfirmation:
             raise InvalidRequestError("valid_until", reason)
         if self.email is not None:
             check_email("email", self.email)
-        check_optional(self, "phone_number", "decision_id", "description")
+        if self.phone_number is not None:
+            check_text("phone_number", self.phone_number)
+        if self.decision_id is not None:
+            check_text("decision_id", self.decision_id)
+        if self.description is not None:
+            check_text("description", self.description)
         if self.idempotency_key is not None:
             check_key(self.idempotency_key)
 
@@ -402,6 +409,15 @@ class Answer:
 
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     meta: Meta = attrs.field(factory=Meta, eq=False)
+
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
+
+
+def with_meta(answer: AnswerT, meta: Meta) -> AnswerT:
+    """Return *answer*, which nobody else has seen yet, with *meta*."""
+    object.__setattr__(answer, "meta", meta)  # a copy of all its fields costs more than they do
+    return answer
 
 
 @attrs.frozen(kw_only=True)

@@ -578,6 +578,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The clock of every call, which moves only when one of them sleeps."""
     fake = Time()
     monkeypatch.setattr(_call, "Clock", lambda **_: fake.clock())
+    monkeypatch.setattr(_call, "loop_time", lambda: fake.clock().now)
     return fake
 
 
