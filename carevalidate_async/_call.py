@@ -8,7 +8,6 @@ for the whole call: whether an earlier attempt may have landed decides the outco
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar

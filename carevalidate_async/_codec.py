@@ -185,9 +185,8 @@ class Codec:
             )
             for field in attrs.fields(kind)
         }
-        dump = cast(
-            "Callable[[Any], dict[str, Any]]",
-            make_dict_unstructure_fn(kind, self._converter, **names),
+        dump: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(
+            kind, self._converter, **names
         )
         self._converter.register_unstructure_hook(kind, dump)
         return dump

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from carevalidate_async._body import read_bounded, whole
@@ -121,8 +122,8 @@ class Direct:
         protocol, transport = connection.protocol, connection.transport
         kept = False
         try:
-            assert protocol is not None  # noqa: S101 - for the type checker: it is open
-            assert transport is not None  # noqa: S101 - as above
+            if protocol is None or transport is None:
+                raise aiohttp.ClientConnectionError("the connection was lost at once")
             if protocol.should_close:
                 return NoReply(what="no connection (an answer lay on it)", sent=False)
             prepared = self._prepared(sealed.head)
@@ -136,7 +137,7 @@ class Direct:
                 message, payload = await protocol.read()
                 while message.code < 200 and message.code != _SWITCHING:
                     message, payload = await protocol.read()
-            except aiohttp.http_exceptions.HttpProcessingError as error:
+            except HttpProcessingError as error:
                 raise aiohttp.ClientResponseError(
                     prepared.request.request_info, (), status=error.code
                 ) from None
@@ -146,8 +147,7 @@ class Direct:
                 headers=plain_headers(message.headers),
                 body=body,
             )
-            # An early answer can come before all of the request has left.
-            kept = not (protocol.should_close or transport.get_write_buffer_size())
+            kept = _can_carry_another(protocol, transport)
             return reply
         finally:
             flight.on_expiry = None
@@ -232,6 +232,11 @@ def _writer(head: Head, path: str, host: str) -> Callable[[asyncio.WriteTranspor
         transport.write(b"%b%d\r\n\r\n%b" % (rendered, len(body), body))
 
     return write
+
+
+def _can_carry_another(protocol: ResponseHandler, transport: asyncio.WriteTransport) -> bool:
+    # An early answer can come before all of the request has left.
+    return not protocol.should_close and not transport.get_write_buffer_size()
 
 
 async def _body(payload: aiohttp.StreamReader, headers: Any, flight: Flight) -> bytes:  # noqa: ANN401 - aiohttp's own kind

@@ -123,7 +123,7 @@ class Gate:
         self._news = asyncio.Event()
         self._closed = asyncio.Event()
         self._in_flight = 0
-        self._shown: Pace | None = None
+        self._facts: tuple[object, ...] = ()  # of what is shown
         self.outages = Outages(
             concurrency=concurrency, max_outage=max_outage, now=self._loop.time()
         )
@@ -148,6 +148,11 @@ class Gate:
         """Whether an ask may begin right now."""
         seconds = self._wait(self._loop.time())
         return seconds is not None and seconds <= _TICK
+
+    @property
+    def free(self) -> bool:
+        """Whether one may begin right now that has not waited: nobody else waits either."""
+        return not self._door.locked() and not self.closed and self.clear
 
     async def open(self) -> bool:
         """Wait for a moment at which an ask may begin; return False when there is to be none."""
@@ -227,13 +232,13 @@ class Gate:
             return
         if self.failure is None:
             self.failure = surrender.error
-            self._shown = Pace(
+            last = Pace(
                 state=RunState.STOPPED,
                 limit=self._current_limit(),
                 rate=None,
                 reason=surrender.reason,
             )
-            self._told(self._shown)
+            self._told(last)
         self.close()
 
     # What is allowed
@@ -271,10 +276,10 @@ class Gate:
         gap = self._current_gap()
         rate = 1 / gap if gap else None
         limit = 1 if self.outages.down else self._current_limit()
-        pace = Pace(state=state, limit=limit, rate=rate, reason=reason)
-        if pace != self._shown:
-            self._shown = pace
-            self._told(pace)
+        facts = state, limit, rate, reason
+        if facts != self._facts:  # which are looked at after each ask, and change now and then
+            self._facts = facts
+            self._told(Pace(state=state, limit=limit, rate=rate, reason=reason))
 
     def _told(self, pace: Pace) -> None:
         try:

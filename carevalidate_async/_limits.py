@@ -262,6 +262,7 @@ class Limit:
     Source: Gradient2 of Netflix's concurrency-limits.
     """
 
+    _QUICK = 0.01  # seconds
     _SMOOTHING = 0.2
     _TOLERANCE = 2.0
     _MEMORY = 1 / 60  # of a round in what the answers took of late
@@ -302,6 +303,8 @@ class Limit:
         self._rising = True
 
     def _round(self, seconds: float) -> None:
+        # What is quicker tells of the time that this event loop takes, not of the vendor's.
+        seconds = max(seconds, self._QUICK)
         late = seconds if self._of_late is None else self._of_late
         late += (seconds - late) * self._MEMORY
         if late > 2 * seconds:  # it has got over it

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from functools import partial
 from typing import Protocol, TypedDict, cast
 
@@ -21,7 +21,7 @@ from carevalidate_async._policy import RetryPolicy
 from carevalidate_async._retry import time_to_wait
 from carevalidate_async.errors import Attempt, CareValidateError, Outcome
 from carevalidate_async.idempotency import new_idempotency_key
-from carevalidate_async.models import ConfirmationReceipt, PaymentConfirmation
+from carevalidate_async.models import ConfirmationReceipt, PaymentConfirmation, with_key
 
 __all__ = [
     "MAX_OUTAGE",
@@ -208,14 +208,14 @@ async def _rows(
     concurrency: int,
 ) -> AsyncGenerator[Row, None]:
     crew.gate = gate()
-    source = _one_by_one(payments)
+    source = _Source(payments)
     results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=concurrency)
     workers = [asyncio.create_task(crew.work(source, results)) for _ in range(concurrency)]
-    watchers = [asyncio.create_task(crew.watch()), asyncio.create_task(crew.hush())]
+    watchers = [asyncio.create_task(crew.watch()), asyncio.create_task(crew.hush(source))]
     working = concurrency
     try:
         while working:
-            row = await results.get()
+            row = await results.get() if results.empty() else results.get_nowait()
             if row is None:
                 working -= 1
             else:
@@ -231,15 +231,55 @@ async def _rows(
         raise failure
 
 
-async def _one_by_one(
-    payments: Iterable[PaymentConfirmation] | AsyncIterable[PaymentConfirmation],
+_END = object()  # None may be among what is given for payments
+
+
+class _Source:
+    """
+    Payments, one by one.
+
+    Args:
+        payments: Where they come from.
+    """
+
+    def __init__(
+        self, payments: Iterable[PaymentConfirmation] | AsyncIterable[PaymentConfirmation]
+    ) -> None:
+        self._awaited = _awaited(payments) if isinstance(payments, AsyncIterable) else None
+        self._others = iter(()) if isinstance(payments, AsyncIterable) else iter(payments)
+        self._patience: asyncio.Timeout | None = None  # while one is awaited
+
+    async def next(self) -> object:
+        """Return the next one; `_END` at their end, or once they are waited for no more."""
+        if self._awaited is None:
+            return next(self._others, _END)
+        patience = self._patience = asyncio.timeout(None)
+        try:
+            async with patience:
+                return await anext(self._awaited, _END)
+        except TimeoutError:
+            if patience.expired():
+                return _END
+            raise  # the source's own
+        finally:
+            self._patience = None
+
+    def hush(self) -> None:
+        """Wait for the next one no more."""
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
+    async def aclose(self) -> None:
+        """Let the source end."""
+        if self._awaited is not None:
+            await self._awaited.aclose()
+
+
+async def _awaited(
+    payments: AsyncIterable[PaymentConfirmation],
 ) -> AsyncGenerator[PaymentConfirmation, None]:
-    if isinstance(payments, AsyncIterable):
-        async for payment in payments:
-            yield payment
-    else:
-        for payment in payments:
-            yield payment
+    async for payment in payments:
+        yield payment
 
 
 class _Crew:
@@ -253,19 +293,22 @@ class _Crew:
         self._pause = pause
         self._stop = stop
         self._taking = asyncio.Lock()
-        self._patience: asyncio.Timeout | None = None  # with the source, while it is asked
         self._taken = 0
         self._exhausted = False
         self.failure: BaseException | None = None
         self.closing = False
 
     async def work(
-        self, source: AsyncIterator[PaymentConfirmation], results: asyncio.Queue[Row | None]
+        self, source: _Source, results: asyncio.Queue[Row | None]
     ) -> None:
         """Take payments and put rows until there is none left; end with None."""
         try:
             while (taken := await self._take(source)) is not None:
-                await results.put(await self._settle(*taken))
+                row = await self._settle(*taken)
+                if results.full():
+                    await results.put(row)
+                else:
+                    results.put_nowait(row)
         except (Exception, asyncio.CancelledError) as error:
             # The source may hand on the cancellation of something that it waited for, and somebody
             # else may cancel this very task: who takes the results must not wait for ever.
@@ -280,45 +323,28 @@ class _Crew:
         await self._stop.wait()
         self.gate.close()
 
-    async def hush(self) -> None:
+    async def hush(self, source: _Source) -> None:
         """Wait for the source no more once nothing is to be asked for."""
         await self.gate.ended()
-        if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time())
+        source.hush()
 
-    async def _take(
-        self, source: AsyncIterator[PaymentConfirmation]
-    ) -> tuple[int, PaymentConfirmation] | None:
+    async def _take(self, source: _Source) -> tuple[int, PaymentConfirmation] | None:
         # An async generator cannot be asked for two things at once.
         async with self._taking:
             # Within the lock: of workers that find no payment, one alone waits for its moment. And
             # first, for a payment that is taken is to be sent.
-            if self._exhausted or not await self.gate.open():
+            if self._exhausted or not (self.gate.free or await self.gate.open()):
                 return None
-            try:
-                payment = await self._next(source)
-            except StopAsyncIteration:
+            given = await source.next()
+            if given is _END:
                 self._exhausted = True
                 return None
             index, self._taken = self._taken, self._taken + 1
-        given: object = payment
         # What is no payment is refused when it is asked for, in its own row.
+        payment = cast("PaymentConfirmation", given)
         if isinstance(given, PaymentConfirmation) and given.idempotency_key is None:
-            payment = attrs.evolve(given, idempotency_key=new_idempotency_key())
+            payment = with_key(given, new_idempotency_key())
         return index, payment
-
-    async def _next(self, source: AsyncIterator[PaymentConfirmation]) -> PaymentConfirmation:
-        """Return the source's next payment; the end of the run is its end, too."""
-        patience = self._patience = asyncio.timeout(None)
-        try:
-            async with patience:
-                return await anext(source)
-        except TimeoutError:
-            if patience.expired():
-                raise StopAsyncIteration from None
-            raise  # the source's own
-        finally:
-            self._patience = None
 
     async def _settle(self, index: int, payment: PaymentConfirmation) -> Row:
         attempts: tuple[Attempt, ...] = ()

@@ -137,6 +137,18 @@ class PaymentConfirmation:
             check_key(self.idempotency_key)
 
 
+def with_key(payment: PaymentConfirmation, key: str) -> PaymentConfirmation:
+    """Return a copy of *payment*, which was checked when it was made, with a usable *key*."""
+    other = object.__new__(type(payment))
+    for name in _CONFIRMATION_FIELDS:
+        object.__setattr__(other, name, getattr(payment, name))
+    object.__setattr__(other, "idempotency_key", key)
+    return other
+
+
+_CONFIRMATION_FIELDS = tuple(field.name for field in attrs.fields(PaymentConfirmation))
+
+
 @discreet
 @attrs.frozen(kw_only=True)
 class CasePaymentRequest:
@@ -396,6 +408,9 @@ class Meta:
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
 
+_NO_META = Meta()  # of answers that are not whole yet, or that a caller makes
+
+
 @attrs.frozen(kw_only=True)
 class Answer:
     """
@@ -408,7 +423,7 @@ class Answer:
     """
 
     extra: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
-    meta: Meta = attrs.field(factory=Meta, eq=False)
+    meta: Meta = attrs.field(default=_NO_META, eq=False)
 
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
