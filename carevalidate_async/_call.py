@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from carevalidate_async._secret import Secret
     from carevalidate_async._transport import Transport
 
+
 def loop_time() -> Callable[[], float]:
     """Return the running event loop's clock."""
     return asyncio.get_running_loop().time

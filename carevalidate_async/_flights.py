@@ -44,7 +44,9 @@ class Flight:
         self._on_wire()
 
     def expire(self) -> None:
-        """End it."""
+        """End it; a second time does nothing."""
+        if self.expired:
+            return
         self.expired = True
         if self.on_expiry is not None:
             self.on_expiry()

@@ -298,9 +298,7 @@ class _Crew:
         self.failure: BaseException | None = None
         self.closing = False
 
-    async def work(
-        self, source: _Source, results: asyncio.Queue[Row | None]
-    ) -> None:
+    async def work(self, source: _Source, results: asyncio.Queue[Row | None]) -> None:
         """Take payments and put rows until there is none left; end with None."""
         try:
             while (taken := await self._take(source)) is not None:

@@ -37,9 +37,7 @@ def new_idempotency_key() -> str:
         digits = fresh[:32]
     # RFC 9562, section 5.4: the version is 4, and the variant's two bits are 10.
     variant = "89ab"[int(digits[16], 16) & 3]
-    return (
-        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-    )
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import socket
+import sys
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,17 @@ CONFIRM = "/api/v1/customer-payment-confirmation"
 OTHER_WORDS = b'{"status": 200, "success": true, "of": "another request"}'
 
 
+@pytest.fixture(autouse=True, params=["session", "direct"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let each test be played by both ways onto a connection."""
+    chosen: str = request.param
+    monkeypatch.setattr(sys.modules[__name__], "WAY", chosen)
+    return chosen
+
+
+WAY = "auto"
+
+
 def make(
     *,
     session: aiohttp.ClientSession | None = None,
@@ -49,12 +61,14 @@ def make(
     ssl: aiohttp.Fingerprint | bool = True,
 ) -> Transport:
     """Return a transport; what is not given is as a client's defaults are."""
+    given = session is not None or connector is not None or proxy is not None
     return Transport(
         session=session,
         connector=connector,
         max_connections=max_connections,
         proxy=proxy,
         ssl=ssl,
+        way="auto" if given else WAY,
     )
 
 
