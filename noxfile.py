@@ -77,10 +77,12 @@ def browser(session: nox.Session) -> None:
     session.run("pytest", "-q", "-n", "2", "tests/test_report_browser.py", *session.posargs)
 
 
-@nox.session(python=False)
+@nox.session
 def bench(session: nox.Session) -> None:
-    """CPU time of a call beside bare aiohttp's, side by side in one run."""
-    session.run("python", "benchmarks/calls.py", *session.posargs)
+    """What a call costs beside the same call by other means, side by side in one run."""
+    session.install("--require-hashes", "-r", "constraints/bench.txt")
+    session.install("--no-deps", "--no-build-isolation", ".")
+    session.run("python", "-m", "benchmarks.compare", *session.posargs)
 
 
 @nox.session(python=False)
@@ -110,6 +112,7 @@ def lock(session: nox.Session) -> None:
             ("test", ("build", "test"), ("--constraint", dev)),
             ("run", ("build",), ("--constraint", dev)),
             ("lowest", ("build", "test"), ("--constraint", bounds)),
+            ("bench", ("build", "bench"), ("--constraint", dev)),
         ):
             chosen = (f"--group={group}" for group in groups)
             output = ("--generate-hashes", "--output-file", f"constraints/{name}.txt")

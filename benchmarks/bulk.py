@@ -69,7 +69,7 @@ def sandbox() -> Iterator[str]:
 @contextlib.contextmanager
 def started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Start a command; give it and its standard output."""
-    with subprocess.Popen(  # noqa: S603 - this interpreter
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

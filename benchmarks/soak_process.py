@@ -104,7 +104,7 @@ class Server:
     async def line(self) -> str:
         """Return what it says next."""
         stdout = self._process.stdout
-        assert stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+        assert stdout is not None
         line = await stdout.readline()
         if not line:
             raise RuntimeError("the sandbox has ended too soon")
@@ -113,7 +113,7 @@ class Server:
     async def tell(self, word: str) -> str:
         """Have it do something; return what it says once that is done."""
         stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101 - for the type checker: it is a pipe
+        assert stdin is not None
         stdin.write(f"{word}\n".encode())
         await stdin.drain()
         return await self.line()

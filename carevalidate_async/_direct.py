@@ -9,7 +9,9 @@ answers are parsed. `unfit` says why it is not to be used; the session is used t
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import select
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -21,7 +23,6 @@ from carevalidate_async._body import read_bounded, whole
 from carevalidate_async._wire import NoReply, Reply, plain_headers
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from aiohttp.connector import Connection
@@ -60,6 +61,40 @@ def is_replaced() -> bool:
     return aiohttp.ClientSession._request is not _REQUEST  # noqa: SLF001 - as above
 
 
+class Line:
+    """
+    A connection.
+
+    Attributes:
+        connection: As aiohttp's connector gave it.
+
+        since: Moment on the loop's clock since which nobody uses it.
+    """
+
+    __slots__ = ("_poll", "connection", "since")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.since = 0.0
+        self._poll: Callable[[int], object] | None = None
+        transport = connection.transport
+        sock = None if transport is None else transport.get_extra_info("socket")
+        if sock is not None and hasattr(select, "poll"):  # Windows has none
+            poll = select.poll()
+            poll.register(sock.fileno(), select.POLLIN)
+            self._poll = poll.poll
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, and has said nothing that nobody asked for."""
+        protocol = self.connection.protocol
+        return protocol is not None and protocol.is_connected() and not protocol.should_close
+
+    def spoken_to(self) -> bool:
+        """Tell whether the event loop may find something on it that it has not read yet."""
+        return self._poll is None or bool(self._poll(0))
+
+
 class Direct:
     """
     Connections to one vendor, each of which carries one request after the other.
@@ -82,35 +117,41 @@ class Direct:
         self._connector = session.connector
         self._loop = loop
         self._ssl = ssl
-        self._idle: list[tuple[Connection, float]] = []  # the one used last at the end
+        self._idle: list[Line] = []  # the one used last at the end
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def kept(self) -> Connection | None:
-        """Return a connection that was used before and can be used again."""
+    async def kept(self) -> Line | None:
+        """Return a connection that was used before and can be used again; None where none can."""
         oldest = self._loop.time() - KEEP_ALIVE
         while self._idle:
-            connection, since = self._idle.pop()
-            protocol = connection.protocol
-            usable = protocol is not None and protocol.is_connected() and since >= oldest
-            # Where it has spoken meanwhile, what comes next on it is no answer to this.
-            if protocol is not None and usable and not protocol.should_close:
-                return connection
-            connection.close()
+            line = self._idle.pop()
+            usable = False
+            try:
+                if line.since >= oldest and line.usable and line.spoken_to():
+                    # The peer has spoken or gone, and the event loop is yet to hear of it: it looks
+                    # in one turn, and has told by the next. What comes on a connection that has
+                    # spoken unasked is no answer to this request.
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
+                usable = line.since >= oldest and line.usable
+            finally:
+                if not usable:
+                    line.connection.close()
+            if usable:
+                return line
         return None
 
-    async def connect(self, head: Head) -> Connection:
+    async def connect(self, head: Head) -> Line:
         """Open a connection."""
         connection = await self._connector.connect(self._prepared(head).request, [], _NO_TIMEOUT)
         # asyncio takes memory for 256 KiB at each read, which the system may have to clear first.
         if isinstance(getattr(connection.transport, "max_size", None), int):
             connection.transport.max_size = _CHUNK  # type: ignore[union-attr]  # as seen
-        return connection
+        return Line(connection)
 
-    async def exchange(
-        self, connection: Connection, sealed: Sealed, flight: Flight
-    ) -> Reply | NoReply:
+    async def exchange(self, line: Line, sealed: Sealed, flight: Flight) -> Reply | NoReply:
         """
-        Send *sealed* on *connection*, and return the whole answer.
+        Send *sealed* on a connection, and return the whole answer.
 
         Whatever happens, the connection is kept for another request or closed.
 
@@ -119,6 +160,7 @@ class Direct:
             BodyError: The answer's body cannot be trusted.
             aiohttp.ClientError, OSError: The answer is lost.
         """
+        connection = line.connection
         protocol, transport = connection.protocol, connection.transport
         kept = False
         try:
@@ -152,7 +194,7 @@ class Direct:
         finally:
             flight.on_expiry = None
             if kept:
-                self._keep(connection)
+                self._keep(line)
             else:
                 connection.close()
 
@@ -162,10 +204,11 @@ class Direct:
             self._sweeping.cancel()
             self._sweeping = None
         while self._idle:
-            self._idle.pop()[0].close()
+            self._idle.pop().connection.close()
 
-    def _keep(self, connection: Connection) -> None:
-        self._idle.append((connection, self._loop.time()))
+    def _keep(self, line: Line) -> None:
+        line.since = self._loop.time()
+        self._idle.append(line)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(KEEP_ALIVE, self._sweep)
 
@@ -174,10 +217,10 @@ class Direct:
         self._sweeping = None
         # The one used last is at the end. A loop is early by as much as its clock is coarse.
         now = self._loop.time() + _EARLY
-        while self._idle and self._idle[0][1] + KEEP_ALIVE <= now:
-            self._idle.pop(0)[0].close()
+        while self._idle and self._idle[0].since + KEEP_ALIVE <= now:
+            self._idle.pop(0).connection.close()
         if self._idle:
-            self._sweeping = self._loop.call_at(self._idle[0][1] + KEEP_ALIVE, self._sweep)
+            self._sweeping = self._loop.call_at(self._idle[0].since + KEEP_ALIVE, self._sweep)
 
     def _prepared(self, head: Head) -> _Prepared:
         prepared = head.prepared

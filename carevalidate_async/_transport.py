@@ -206,11 +206,11 @@ class Transport:
         try:
             if home.direct is None or is_replaced():
                 return await self._through(home.session, sealed, flight)
-            connection = home.direct.kept()
-            if connection is None:
+            line = await home.direct.kept()
+            if line is None:
                 async with _bounded(flight):
-                    connection = await home.direct.connect(sealed.head)
-            return await home.direct.exchange(connection, sealed, flight)
+                    line = await home.direct.connect(sealed.head)
+            return await home.direct.exchange(line, sealed, flight)
         except asyncio.CancelledError as error:
             if task.cancelling() > cancelled_before:
                 # Without aiohttp's frames: their locals hold headers and body.

@@ -291,7 +291,7 @@ class TestKept:
         async with RawServer() as server:
             client = CONFIRM.client(server.url, transport="direct")
             await CONFIRM.ask(client)
-            connection = home(client).direct._idle[0][0]  # type: ignore[union-attr]  # it is there
+            connection = home(client).direct._idle[0].connection  # type: ignore[union-attr]  # it is there
             del client
             gc.collect()
             for _ in range(5):

@@ -5,6 +5,7 @@ requests, and leaks nothing: the fault matrix, in ``tests/matrix``.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.deep
 
-CASES = list(cases())
+CASES = list(cases(through_session=os.environ.get("CAREVALIDATE_TRANSPORT") == "session"))
 KEYED = ("confirm_payment", "create_case_payment")
 
 

@@ -99,7 +99,7 @@ async def limit(target: Target) -> AsyncIterator[Call]:
     idle: deque[_Pipe] = deque()
     for _ in range(target.concurrency):
         _, pipe = await loop.create_connection(
-            lambda: _Pipe(loop), where.hostname, where.port, ssl=context
+            lambda: _Pipe(loop), str(where.hostname), int(where.port or 0), ssl=context
         )
         idle.append(pipe)
 

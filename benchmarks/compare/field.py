@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from benchmarks.compare import bare, ours, peers
 from benchmarks.compare.contender import Contender, of_calls
 

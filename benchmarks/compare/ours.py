@@ -9,7 +9,6 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.compare.bare import tls
-from benchmarks.compare.contender import Call, Play
 from benchmarks.compare.stub import FAULTY
 from benchmarks.compare.target import KEY, Target, payment
 from carevalidate_async import CareValidate
@@ -22,6 +21,8 @@ from carevalidate_async.testing import no_waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from benchmarks.compare.contender import Call, Play
 
 HEADER = (
     "case_id,email,phone_number,decision_id,amount,description,payment_date,status,valid_until\n"

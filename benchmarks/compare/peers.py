@@ -113,7 +113,7 @@ async def _stripe(target: Target, transport: Any) -> AsyncIterator[Call]:
         key = values.pop("idempotencyKey")
         answer: Any = await client.v1.payment_intents.create_async(
             values,
-            {"idempotency_key": key},  # type: ignore[arg-type]  # fields that Stripe lacks
+            {"idempotency_key": key},
         )
         check(answer["success"])
 

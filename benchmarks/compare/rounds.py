@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -169,6 +170,6 @@ def _certificate() -> Iterator[str]:
     leaf = authority.issue_cert("localhost")
     with contextlib.ExitStack() as stack:
         whole = stack.enter_context(leaf.private_key_and_cert_chain_pem.tempfile())
-        with open(whole, "ab") as file:
+        with pathlib.Path(whole).open("ab") as file:
             file.write(authority.cert_pem.bytes())
         yield whole

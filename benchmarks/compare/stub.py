@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import selectors
 import socket
@@ -61,7 +62,7 @@ class Stub:
 
     def serve(self) -> None:
         """Answer whoever comes."""
-        self._listener.setblocking(False)
+        self._listener.setblocking(False)  # noqa: FBT003 - its only argument
         self._selector.register(self._listener, selectors.EVENT_READ)
         while True:
             for key, _ in self._selector.select(0):
@@ -78,7 +79,7 @@ class Stub:
         if self._tls is not None:
             with contextlib.suppress(OSError):
                 sock = self._tls.wrap_socket(sock, server_side=True)
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003 - as above
         self._selector.register(sock, selectors.EVENT_READ)
 
     def _answer(self, sock: socket.socket) -> None:
@@ -144,8 +145,6 @@ def main() -> None:
 
 def pin(core: int | None) -> None:
     """Stay on one CPU, where the system lets a process choose."""
-    import os
-
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
 

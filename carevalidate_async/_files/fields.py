@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -164,6 +165,8 @@ def read_day(text: str) -> date:
 
 def _read_status(text: str) -> PaymentStatus | str:
     """Return the status that *text* is, or *text* itself for the model to refuse."""
+    if text in PaymentStatus.__members__:
+        return PaymentStatus(text)
     meant = re.sub(r"[\s-]+", "_", text).upper()
     if meant != text and meant in PaymentStatus.__members__:
         raise ValueError("must be in capital letters, with _ between words")
@@ -187,7 +190,7 @@ _USUAL: Mapping[str, re.Pattern[str]] = {
     "valid_until": _DAY,
     "status": re.compile("|".join(PaymentStatus)),
 }
-"""Values that need no further look; for all other fields it is `ORDINARY`."""
+"""Values of the `_READERS`' fields that need no further look; of others they are `ORDINARY`."""
 
 # What is wrong with a text before anybody reads it as a value; ids, keys and all that is no prose
 # have the second one.
@@ -206,9 +209,18 @@ def _read(name: str, value: object) -> object:
     if not isinstance(value, str):
         reason = "must be a number or text" if name == "amount" else "must be text"
         raise ValueError(reason)  # noqa: TRY004 - what a file holds is a value
-    if not _USUAL.get(name, ORDINARY).fullmatch(value):
+    if name in _READERS:
+        return _read_value(name, value)
+    if not ORDINARY.fullmatch(value):
         _look_at(name, value)
-    return _READERS.get(name, _read_text)(value)
+    return _read_text(value)
+
+
+@functools.lru_cache(maxsize=4096)  # days, states and amounts repeat from row to row
+def _read_value(name: str, value: str) -> object:
+    if not _USUAL[name].fullmatch(value):
+        _look_at(name, value)
+    return _READERS[name](value)
 
 
 def _look_at(name: str, value: str) -> None:
@@ -233,7 +245,7 @@ def to_row(
     fields: dict[str, object] = {}
     for name in FIELDS:
         value = values.get(name)
-        if isinstance(value, str) and type(value) is str:
+        if type(value) is str:
             value = value.strip()
         if value is None or value == "":
             if name in REQUIRED:
@@ -260,7 +272,8 @@ def to_row(
 
 def _payment(fields: Mapping[str, Any]) -> PaymentConfirmation:
     """Return what a row says; a `copy_cell` is the key that it stands for, or none."""
-    found = _COPY.fullmatch(fields.get("idempotency_key", ""))
+    key = fields.get("idempotency_key")
+    found = None if key is None else _COPY.fullmatch(key)
     if found is None:
         return PaymentConfirmation(**fields)
     copy, content = found.groups()
