@@ -231,7 +231,9 @@ async def _rows(
         raise failure
 
 
-_END = object()  # None may be among what is given for payments
+# None may be among what is given for payments.
+_END = object()
+_LATER = object()
 
 
 class _Source:
@@ -239,20 +241,34 @@ class _Source:
     Payments, one by one.
 
     Args:
-        payments: Where they come from.
+        payments: Where they come from; where an async one has a method `at_hand`, that gives the
+            next one, or None if that is to be waited for.
     """
 
     def __init__(
         self, payments: Iterable[PaymentConfirmation] | AsyncIterable[PaymentConfirmation]
     ) -> None:
-        self._awaited = _awaited(payments) if isinstance(payments, AsyncIterable) else None
-        self._others = iter(()) if isinstance(payments, AsyncIterable) else iter(payments)
+        self._awaited: AsyncGenerator[PaymentConfirmation, None] | None = None
         self._patience: asyncio.Timeout | None = None  # while one is awaited
+        if isinstance(payments, AsyncIterable):
+            self._awaited = _awaited(payments)
+            self._ready: Callable[[], object] | None = getattr(payments, "at_hand", None)
+        else:
+            self._others = iter(payments)
+
+    def at_hand(self) -> object:
+        """Return the next one, `_END` at their end, `_LATER` where it is to be waited for."""
+        if self._awaited is None:
+            return next(self._others, _END)
+        # Where somebody waits for one, that one comes first.
+        given = None if self._patience is not None or self._ready is None else self._ready()
+        return _LATER if given is None else given
 
     async def next(self) -> object:
         """Return the next one; `_END` at their end, or once they are waited for no more."""
-        if self._awaited is None:
-            return next(self._others, _END)
+        given = self.at_hand()
+        if given is not _LATER or self._awaited is None:
+            return given
         patience = self._patience = asyncio.timeout(None)
         try:
             async with patience:
@@ -294,6 +310,7 @@ class _Crew:
         self._stop = stop
         self._taking = asyncio.Lock()
         self._taken = 0
+        self._waiting = 0  # payments that are to be asked for again
         self._exhausted = False
         self.failure: BaseException | None = None
         self.closing = False
@@ -327,17 +344,26 @@ class _Crew:
         source.hush()
 
     async def _take(self, source: _Source) -> tuple[int, PaymentConfirmation] | None:
+        # Who has just had an answer goes on at once, before those that wait for a moment to begin:
+        # one of them begins with each turn of the event loop. Those that ask again come first.
+        if not (self._waiting or self._exhausted or self.gate.closed) and self.gate.clear:
+            given = source.at_hand()
+            if given is not _LATER:
+                return self._taken_one(given)
         # An async generator cannot be asked for two things at once.
         async with self._taking:
             # Within the lock: of workers that find no payment, one alone waits for its moment. And
             # first, for a payment that is taken is to be sent.
             if self._exhausted or not (self.gate.free or await self.gate.open()):
                 return None
-            given = await source.next()
-            if given is _END:
-                self._exhausted = True
-                return None
-            index, self._taken = self._taken, self._taken + 1
+            return self._taken_one(await source.next())
+
+    def _taken_one(self, given: object) -> tuple[int, PaymentConfirmation] | None:
+        # In one step with the taking, so that indices are in the order of the source.
+        if given is _END:
+            self._exhausted = True
+            return None
+        index, self._taken = self._taken, self._taken + 1
         # What is no payment is refused when it is asked for, in its own row.
         payment = cast("PaymentConfirmation", given)
         if isinstance(given, PaymentConfirmation) and given.idempotency_key is None:
@@ -370,8 +396,12 @@ class _Crew:
             if ask >= self._asks and not (self.gate.outages.down and is_sign_of_outage(got)):
                 return row
             await self.gate.rest(self._time_to_rest(ask, got))
-            if not await self.gate.open():
-                return row
+            self._waiting += 1
+            try:
+                if not await self.gate.open():
+                    return row
+            finally:
+                self._waiting -= 1
             if self.gate.outages.count != outages:
                 ask, outages = 0, self.gate.outages.count
 

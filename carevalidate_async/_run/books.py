@@ -160,6 +160,9 @@ class Books:
         Args:
             rows: Payments that came back; their indices are in the order of `hand_out`.
         """
+        for row in rows:
+            if self._in_flight[row.index].payment is not row.payment:
+                raise RuntimeError("a payment came back under the index of another")
         settlements = [_judged(self._in_flight[row.index].plan, row) for row in rows]
         await self._journal.settle(settlements)
         for row, settlement in zip(rows, settlements, strict=True):

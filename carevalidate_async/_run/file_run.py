@@ -295,7 +295,7 @@ class FileRun:
         bounds = self._bounds
         rows = confirm_payments(
             client,
-            self._payments(),
+            self,
             concurrency=bounds.concurrency,
             rate=bounds.rate,
             adaptive=bounds.adaptive,
@@ -342,7 +342,12 @@ class FileRun:
         if not limit.expired():
             limit.reschedule(clock())
 
-    async def _payments(self) -> AsyncIterator[PaymentConfirmation]:
+    def at_hand(self) -> PaymentConfirmation | None:
+        """Return the next payment to be sent, in flight from now on; None where none waits."""
+        return None if self._halt.is_set() else self._books.hand_out()
+
+    async def __aiter__(self) -> AsyncIterator[PaymentConfirmation]:
+        """Give the payments to be sent."""
         while not self._halt.is_set():
             payment = self._books.hand_out()
             if payment is not None:
