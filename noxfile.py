@@ -29,11 +29,11 @@ PINNING = (
 )
 
 
-def test(session: nox.Session, lock: str) -> None:
-    """Run the tests on the wheel, beside what *lock* pins."""
+def test(session: nox.Session, lock: str, **env: str) -> None:
+    """Run the tests on the wheel, beside what *lock* pins; *env* is set for them."""
     session.install("--require-hashes", "-r", f"constraints/{lock}.txt")
     session.install("--no-deps", "--no-build-isolation", ".")
-    session.run("pytest", "-q", "-n", "2", *session.posargs)
+    session.run("pytest", "-q", "-n", "2", *session.posargs, env=env)
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
@@ -44,8 +44,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """The test suite, on the oldest dependencies that pyproject.toml admits."""
-    test(session, "lowest")
+    """The test suite, on the oldest dependencies that are admitted, through aiohttp's session."""
+    test(session, "lowest", CAREVALIDATE_TRANSPORT="session")
 
 
 @nox.session(python=False)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import attrs
-import tenacity
 
 from carevalidate_async._policy import RetryPolicy
 from carevalidate_async._quota import RetryQuota
 from carevalidate_async.errors import GaveUp
+
+if TYPE_CHECKING:
+    import tenacity
 
 _no_waiting: set[object] = set()  # those who want none now
 
@@ -79,6 +81,11 @@ class Tried(Protocol):
 T = TypeVar("T", bound=Tried)
 
 
+def load() -> None:
+    """Load what the first retry needs, before there is one."""
+    import tenacity  # noqa: F401 - it stays loaded
+
+
 async def repeat(
     attempt: Callable[[Callable[[], None]], Awaitable[T]],
     *,
@@ -113,6 +120,8 @@ async def repeat(
         earn(quota, first)
     if not first.again:
         return first, None
+    import tenacity
+
     retries = _Retries(
         attempt=attempt,
         made=[first],

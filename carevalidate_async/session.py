@@ -11,7 +11,6 @@ from carevalidate_async._call import Call
 from carevalidate_async._config import CallOptions, ClientOptions, Settings, checked_origin
 from carevalidate_async._private import discreetly
 from carevalidate_async._quota import RetryQuota
-from carevalidate_async._transport import Transport
 from carevalidate_async._version import __version__
 from carevalidate_async.errors import ClientClosedError, ConfigurationError, InvalidRequestError
 from carevalidate_async.models import Answer
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from carevalidate_async._operation import Operation
     from carevalidate_async._policy import WorstCase
     from carevalidate_async._secret import Secret
+    from carevalidate_async._transport import Transport
     from carevalidate_async._wire import Head
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
@@ -225,6 +225,12 @@ def _quota(options: ClientOptions) -> RetryQuota | None:
 
 
 def _transport(options: ClientOptions) -> Transport:
+    # With the first client, since what they load takes longer than all else here; and both at once,
+    # so that no event loop is held up by the first retry.
+    from carevalidate_async._retry import load
+    from carevalidate_async._transport import Transport
+
+    load()
     session, connector = options.get("session"), options.get("connector")
     if session is not None and connector is not None:
         raise ConfigurationError("give a session or a connector, not both: a session has its own")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
-from typing import TYPE_CHECKING, Any, Literal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import aiohttp
 import attrs
@@ -33,6 +37,50 @@ if TYPE_CHECKING:
     from carevalidate_async._pool import Home
 
 PAGE = GOOD["/api/v1/customer-payment-confirmation"]
+
+
+class Talkative:
+    """
+    A server in a thread of its own, which says what nobody asked for when it is told to.
+
+    Attributes:
+        requests: How many each connection brought.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[int] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._connections: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._listener.close()
+        for connection in self._connections:
+            connection.close()
+
+    def say_more(self) -> None:
+        """Say it on the first connection, and wait until it has arrived."""
+        self._connections[0].sendall(http(200, PAGE))
+        time.sleep(0.05)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._connections.append(connection)
+                self.requests.append(0)
+                number = len(self._connections) - 1
+                threading.Thread(target=self._serve, args=(number,), daemon=True).start()
+
+    def _serve(self, number: int) -> None:
+        with contextlib.suppress(OSError):
+            while self._connections[number].recv(65536):
+                self.requests[number] += 1
+                self._connections[number].sendall(http(200, PAGE))
 
 
 def home(client: Any) -> Home:
@@ -257,6 +305,28 @@ class TestKept:
 
             first, *others = [arrived.connection for arrived in server.requests]
             assert first not in others
+
+    @pytest.mark.parametrize("cancelled", [False, True])
+    async def test_one_is_looked_at_before_it_is_used(self, *, cancelled: bool) -> None:
+        """
+        Nor is it where the event loop has not heard yet of what the server said; and whoever is
+        cancelled in that moment leaves nothing open.
+        """
+        with Talkative() as server:
+            client = CONFIRM.client(server.url, transport="direct")
+            await CONFIRM.ask(client)
+            connection = home(client).direct._idle[0].connection  # type: ignore[union-attr]  # it is there
+            server.say_more()  # which takes no turn of the event loop
+            task = asyncio.ensure_future(CONFIRM.ask(client))
+            await asyncio.sleep(0)
+            if cancelled:
+                task.cancel()
+            await asyncio.wait([task])
+
+            assert cancelled is task.cancelled()
+            assert connection.closed
+            assert [1] if cancelled else [1, 1] == server.requests
+            await client.aclose()
 
     async def test_an_early_answer_leaves_none(self) -> None:
         """

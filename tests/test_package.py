@@ -227,7 +227,8 @@ class TestRepository:
         """
         locks = sorted((ROOT / "constraints").glob("*.txt"))
 
-        assert ["dev.txt", "lowest.txt", "run.txt", "test.txt"] == [lock.name for lock in locks]
+        names = ["bench.txt", "dev.txt", "lowest.txt", "run.txt", "test.txt"]
+        assert names == [lock.name for lock in locks]
         pin = r"[a-z0-9.-]+==\S+( ; [^\\\n]+)? \\\n"
         hashes = r"(    --hash=sha256:[0-9a-f]{64} \\\n)*    --hash=sha256:[0-9a-f]{64}\n"
         for lock in locks:

@@ -11,9 +11,11 @@ them play in turns, and prints CPU time and calls per second as ratios to bare a
 | `bare.py` | contenders without a library: aiohttp as most write it, aiohttp tuned, the limit |
 | `ours.py` | contenders: this package's calls and bulk runs |
 | `peers.py` | contenders: other SDKs and HTTP clients |
-| `contender.py` | what a contender is, and all there are |
+| `contender.py` | what a contender is |
+| `field.py` | all there are |
 | `worker.py` | the process in which one of them plays |
 | `rounds.py` | the turns, and what was measured in them |
-| `table.py` | what was measured, as a table, as JSON and as a plot |
+| `guard.py` | whether a call costs more than was recorded |
+| `table.py` | what was measured, as a table and as JSON |
 | `__main__.py` | the command |
 """

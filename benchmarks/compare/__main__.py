@@ -1,45 +1,65 @@
-"""The command."""
+"""What a call costs beside the same call by other means, side by side in one run."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import pathlib
+from typing import TYPE_CHECKING
 
 from benchmarks.compare import field
+from benchmarks.compare.guard import worse
 from benchmarks.compare.rounds import Setting, play
 from benchmarks.compare.table import document, lines
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def main() -> None:
-    """Play, and print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.compare", description=__doc__.strip()
-    )
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[64], metavar="N")
-    parser.add_argument("--tls", action="store_true")
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    from benchmarks.compare.contender import Contender
+
+PROGRAM: tuple[tuple[Setting, Sequence[Contender]], ...] = (
+    (Setting(concurrency=64), field.ALL),
+    (Setting(concurrency=1), field.ALL),
+    (Setting(concurrency=512), field.HOUSE),
+    (Setting(concurrency=64, loop="uvloop"), field.HOUSE),
+    (Setting(concurrency=64, tls=True), field.HOUSE),
+)
+
+
+def main() -> int:
+    """Play, and print the tables; return 1 where the guard finds a call worse than recorded."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
+    parser.add_argument("--concurrency", type=int, metavar="N", help="One table alone.")
+    parser.add_argument("--tls", action="store_true", help="With --concurrency.")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio", help="As well.")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="Parts of contenders' names.")
-    parser.add_argument("--calls", type=int, default=4000, help="A contender and round.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=pathlib.Path, metavar="PATH")
+    parser.add_argument("--calls", type=int, default=3000, help="Of a contender in a round.")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=pathlib.Path, metavar="PATH", help="What was measured.")
+    parser.add_argument("--guard", action="store_true", help="Compare with what was recorded.")
     options = parser.parse_args()
-    chosen = [
-        contender
-        for contender in field.ALL
-        if contender in (field.NAIVE, field.AGAIN)
-        or not options.only
-        or any(part in contender.name for part in options.only)
-    ]
+    if options.guard:
+        return worse(calls=options.calls, rounds=options.rounds)
+    program = PROGRAM
+    if options.concurrency is not None:
+        setting = Setting(options.concurrency, tls=options.tls, loop=options.loop)
+        program = ((setting, field.ALL),)
     found = []
-    for concurrency in options.concurrency:
-        setting = Setting(concurrency=concurrency, tls=options.tls, loop=options.loop)
-        played = play(chosen, setting, calls=options.calls, rounds=options.rounds)
+    for setting, contenders in program:
+        chosen = [one for one in contenders if _is_asked_for(one, options.only)]
+        played = play(field.NAIVE, chosen, setting, calls=options.calls, rounds=options.rounds)
         found.append(document(setting, played))
-        print("\n".join(["", *lines(found[-1])]), flush=True)
+        print("\n".join([*lines(found[-1]), ""]), flush=True)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+def _is_asked_for(contender: Contender, parts: Sequence[str] | None) -> bool:
+    if parts is None or contender is field.AGAIN:
+        return True
+    return any(part in contender.name for part in parts)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -26,9 +26,12 @@ PEERS = (
     Contender("openai", of_calls(peers.openai_default), share=0.1),
     Contender("httpx", of_calls(peers.httpx), share=0.1),
 )
-ALL = (NAIVE, AGAIN, TUNED, LIMIT, *OURS, *PEERS)
+HOUSE = (AGAIN, TUNED, LIMIT, *OURS)
+"""Those that need no library but ours."""
+
+ALL = (*HOUSE, *PEERS)
 
 
 def contender_named(name: str) -> Contender:
     """Return the contender of this name."""
-    return next(contender for contender in ALL if contender.name == name)
+    return next(contender for contender in (NAIVE, *ALL) if contender.name == name)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from benchmarks.compare.contender import Contender
 
+TOGETHER = 2
+"""Contenders that play between two turns of the one they are compared with."""
+
 _CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
 
@@ -54,6 +57,16 @@ class Turn:
     cpu: float
     seconds: float
 
+    def cpu_by(self, others: Sequence[Turn]) -> float:
+        """Return the CPU time of a call by that of the *others*."""
+        base = statistics.mean(other.cpu / other.calls for other in others)
+        return self.cpu / self.calls / base
+
+    def rate_by(self, others: Sequence[Turn]) -> float:
+        """Return the calls per second by those of the *others*."""
+        base = statistics.mean(other.calls / other.seconds for other in others)
+        return self.calls / self.seconds / base
+
 
 @attrs.define
 class Played:
@@ -65,11 +78,17 @@ class Played:
 
         turns: One a round; none where it could not play.
 
+        ratios: Its CPU time of a call by bare aiohttp's, right before and after each turn.
+
+        rates: Its calls per second by bare aiohttp's, likewise.
+
         why_not: Why it could not.
     """
 
     name: str
     turns: list[Turn] = attrs.Factory(list)
+    ratios: list[float] = attrs.Factory(list)
+    rates: list[float] = attrs.Factory(list)
     why_not: str | None = None
 
     @property
@@ -81,16 +100,6 @@ class Played:
     def rate(self) -> float:
         """Median of the calls per second."""
         return statistics.median(turn.calls / turn.seconds for turn in self.turns)
-
-    def ratios(self, base: Played) -> list[float]:
-        """Return, round by round, its CPU time of a call by that of *base*."""
-        pairs = zip(self.turns, base.turns, strict=True)
-        return [(a.cpu / a.calls) / (b.cpu / b.calls) for a, b in pairs]
-
-    def rates(self, base: Played) -> list[float]:
-        """Return, round by round, its calls per second by those of *base*."""
-        pairs = zip(self.turns, base.turns, strict=True)
-        return [(a.calls / a.seconds) / (b.calls / b.seconds) for a, b in pairs]
 
 
 class Worker:
@@ -112,15 +121,21 @@ class Worker:
         )
         self._heard()
 
-    def play(self, calls: int) -> None:
+    def play(self, calls: int) -> Turn | None:
         """Take one turn, unless it cannot."""
-        if self.played.why_not is None:
-            told = _pipe(self._process.stdin)
-            told.write(f"{max(1, int(calls * self.contender.share))}\n")
-            told.flush()
-            found = self._heard()
-            if found is not None:
-                self.played.turns.append(Turn(found["calls"], found["cpu"], found["seconds"]))
+        if self.played.why_not is not None:
+            return None
+        told = _pipe(self._process.stdin)
+        told.write(f"{max(1, int(calls * self.contender.share))}\n")
+        told.flush()
+        found = self._heard()
+        return None if found is None else Turn(found["calls"], found["cpu"], found["seconds"])
+
+    def note(self, turn: Turn, base: Sequence[Turn]) -> None:
+        """Keep a turn, and how it compares."""
+        self.played.turns.append(turn)
+        self.played.ratios.append(turn.cpu_by(base))
+        self.played.rates.append(turn.rate_by(base))
 
     def _heard(self) -> dict[str, Any] | None:
         line = _pipe(self._process.stdout).readline()
@@ -132,7 +147,7 @@ class Worker:
         self.played.turns.clear()
         return None
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End the process."""
         self._process.kill()
         self._process.communicate()
@@ -144,22 +159,49 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 def play(
-    contenders: Sequence[Contender], setting: Setting, *, calls: int, rounds: int
+    base: Contender,
+    contenders: Sequence[Contender],
+    setting: Setting,
+    *,
+    calls: int,
+    rounds: int,
 ) -> list[Played]:
-    """Let all of them play in turns, in the reverse order every other round."""
+    """
+    Let all of them play in turns, in the reverse order every other round.
+
+    A machine is faster and slower by the minute, so *base*, whom they are compared with, plays
+    between them, and each is compared with what *base* did right before and after.
+    """
     with contextlib.ExitStack() as stack:
         pem = stack.enter_context(_certificate()) if setting.tls else None
         options = ["--core", str(_CORES[-1]), *(["--certificate", pem] if pem else [])]
         url = stack.enter_context(stub.running(*options))
-        workers = []
-        for contender in contenders:
-            worker = Worker(contender, url, setting, pem)
-            stack.callback(worker.end)
-            workers.append(worker)
+        first, *workers = (
+            stack.enter_context(contextlib.closing(Worker(contender, url, setting, pem)))
+            for contender in (base, *contenders)
+        )
         for number in range(rounds):
-            for worker in workers if number % 2 == 0 else reversed(workers):
-                worker.play(calls)
+            order = workers if number % 2 == 0 else workers[::-1]
+            around = _base_turn(first, calls)
+            for group in _groups(order):
+                turns = [(worker, worker.play(calls)) for worker in group]
+                before, around = around, _base_turn(first, calls)
+                for worker, turn in turns:
+                    if turn is not None:
+                        worker.note(turn, [before, around])
         return [worker.played for worker in workers]
+
+
+def _groups(workers: Sequence[Worker]) -> Iterator[Sequence[Worker]]:
+    for at in range(0, len(workers), TOGETHER):
+        yield workers[at : at + TOGETHER]
+
+
+def _base_turn(base: Worker, calls: int) -> Turn:
+    turn = base.play(calls)
+    if turn is None:
+        raise RuntimeError(f"{base.played.name} cannot play: {base.played.why_not}")
+    return turn
 
 
 @contextlib.contextmanager

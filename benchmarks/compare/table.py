@@ -7,7 +7,7 @@ import statistics
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.compare.field import AGAIN, NAIVE
+from benchmarks.compare.field import AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,18 +25,16 @@ _LIBRARIES = (
 
 def document(setting: Setting, played: Sequence[Played]) -> dict[str, Any]:
     """Return what was measured, for machines."""
-    base = _base(played)
     rows: dict[str, Any] = {}
     for one in played:
         if not one.turns:
             rows[one.name] = {"why_not": one.why_not}
             continue
-        ratios = one.ratios(base)
         rows[one.name] = {
-            "cpu_by_aiohttp": round(statistics.median(ratios), 3),
-            "cpu_by_aiohttp_least": round(min(ratios), 3),
-            "cpu_by_aiohttp_most": round(max(ratios), 3),
-            "calls_per_second_by_aiohttp": round(statistics.median(one.rates(base)), 3),
+            "cpu_by_aiohttp": round(statistics.median(one.ratios), 3),
+            "cpu_by_aiohttp_least": round(min(one.ratios), 3),
+            "cpu_by_aiohttp_most": round(max(one.ratios), 3),
+            "calls_per_second_by_aiohttp": round(statistics.median(one.rates), 3),
             "cpu_microseconds": round(one.cpu, 1),
             "calls_per_second": round(one.rate),
         }
@@ -52,8 +50,7 @@ def document(setting: Setting, played: Sequence[Played]) -> dict[str, Any]:
 def is_void(played: Sequence[Played]) -> bool:
     """Tell whether two contenders that are the same came out too different."""
     again = [one for one in played if one.name == AGAIN.name and one.turns]
-    base = _base(played)
-    return any(abs(statistics.median(one.ratios(base)) - 1) > OFF for one in again)
+    return any(abs(statistics.median(one.ratios) - 1) > OFF for one in again)
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -72,10 +69,6 @@ def lines(found: dict[str, Any]) -> list[str]:
     if found["void"]:
         told += ["", f"VOID: aiohttp beside itself is more than {OFF:.0%} off."]
     return told
-
-
-def _base(played: Sequence[Played]) -> Played:
-    return next(one for one in played if one.name == NAIVE.name)
 
 
 def _versions() -> dict[str, str]:
