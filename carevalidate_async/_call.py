@@ -8,6 +8,7 @@ for the whole call: whether an earlier attempt may have landed decides the outco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -373,12 +374,10 @@ class Call(Generic[RequestT, AnswerT]):
     def _log(
         self, level: int, message: str, *facts: object, why: BaseException | None = None
     ) -> None:
-        # A filter that fails must not change what happens to the money.
-        try:
-            if _logger.isEnabledFor(level):
+        if _logger.isEnabledFor(level):
+            # A filter that fails must not change what happens to the money.
+            with contextlib.suppress(Exception):
                 _logger.log(level, message, *facts, exc_info=why, stacklevel=2)
-        except Exception:  # noqa: BLE001, S110 - as said; there is nowhere else to tell it
-            pass
 
     def _emit(self, event: Event) -> None:
         for hook in self._settings.hooks:

@@ -339,7 +339,7 @@ class TestPages:
             for name in names.split()
         }
 
-        sessions = {"audit", "docs", "lint", "lock", "lowest", "mutants", "tests", "types"}
+        sessions = {"audit", "bench", "docs", "lint", "lock", "lowest", "mutants", "tests", "types"}
         assert sessions == named & known
         assert set() == named - known
 
