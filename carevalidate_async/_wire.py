@@ -42,8 +42,8 @@ class Head:
     __slots__ = ("__headers", "method", "prepared", "url")
 
     def __init__(self, method: str, url: str, headers: Mapping[str, str]) -> None:
-        self.method = method
-        self.url = url
+        self.method: str = method
+        self.url: str = url
         # In a function: a slot is shown by whatever lists attributes.
         self.__headers: Callable[[], Mapping[str, str]] = lambda: headers
         self.prepared: object = None
