@@ -20,6 +20,7 @@ from carevalidate_async import (
     CareValidate,
     CareValidateError,
     RateLimitError,
+    RetryPolicy,
     __version__,
 )
 from carevalidate_async._run.groups import own_words
@@ -585,7 +586,7 @@ class TestHostileWords:
                     "canary-api-key", base_url=server.url, hooks=[run.course]
                 ) as care:
                     with pytest.raises(CareValidateError) as raised:
-                        await confirm(care.with_options(deadline=0.01))
+                        await confirm(care.with_options(retry=RetryPolicy(max_attempts=1)))
                 error = raised.value
                 run.bad(
                     "unknown",
