@@ -191,7 +191,7 @@ class TestChoice:
             await CONFIRM.ask(client)
             monkeypatch.setattr(aiohttp.ClientSession, "_request", request)
             with pytest.raises(Exception, match="not sent"):
-                await CONFIRM.ask(client.with_options(deadline=0.001))
+                await CONFIRM.ask(client.with_options(retry=RetryPolicy(max_attempts=1)))
 
             assert asked
             assert 1 == len(server.requests)
@@ -387,7 +387,7 @@ class TestKept:
 
         async def with_one() -> None:
             with pytest.raises(Exception, match="no connection"):
-                await CONFIRM.ask(client.with_options(deadline=0.01))
+                await CONFIRM.ask(client.with_options(retry=RetryPolicy(max_attempts=1)))
 
         assert [1, 1] == [asyncio.run(ask()), asyncio.run(ask())]
         asyncio.run(with_one())
