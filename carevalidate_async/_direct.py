@@ -79,10 +79,12 @@ class Line:
         self._poll: Callable[[int], object] | None = None
         transport = connection.transport
         sock = None if transport is None else transport.get_extra_info("socket")
-        if sock is not None and hasattr(select, "poll"):  # Windows has none
+        if sock is not None and hasattr(select, "poll"):
             poll = select.poll()
             poll.register(sock.fileno(), select.POLLIN)
             self._poll = poll.poll
+        elif sock is not None:  # on Windows, whose select has no bound on the number of a socket
+            self._poll = lambda _: select.select([sock.fileno()], [], [], 0)[0]
 
     @property
     def usable(self) -> bool:
@@ -91,8 +93,8 @@ class Line:
         return protocol is not None and protocol.is_connected() and not protocol.should_close
 
     def spoken_to(self) -> bool:
-        """Tell whether the event loop may find something on it that it has not read yet."""
-        return self._poll is None or bool(self._poll(0))
+        """Tell whether there is something on it, its end too, that was not read yet."""
+        return self._poll is not None and bool(self._poll(0))
 
 
 class Direct:
@@ -127,13 +129,15 @@ class Direct:
             line = self._idle.pop()
             usable = False
             try:
-                if line.since >= oldest and line.usable and line.spoken_to():
+                usable = line.since >= oldest and line.usable
+                if usable and line.spoken_to():
                     # The peer has spoken or gone, and the event loop is yet to hear of it: it looks
                     # in one turn, and has told by the next. What comes on a connection that has
-                    # spoken unasked is no answer to this request.
+                    # spoken unasked is no answer to this request. An end is seen again and again.
+                    usable = False
                     await asyncio.sleep(0)
                     await asyncio.sleep(0)
-                usable = line.since >= oldest and line.usable
+                    usable = line.usable and not line.spoken_to()
             finally:
                 if not usable:
                     line.connection.close()
@@ -173,8 +177,10 @@ class Direct:
                 read_until_eof=True, auto_decompress=False, read_bufsize=_CHUNK
             )
             flight.on_expiry = lambda: protocol.set_exception(TimeoutError())
+            if flight.expired:  # while nobody was there to be told
+                raise TimeoutError
             flight.start()
-            prepared.write(transport, sealed.body)
+            transport.write(prepared.render(sealed.body))
             try:
                 message, payload = await protocol.read()
                 while message.code < 200 and message.code != _SWITCHING:
@@ -238,11 +244,11 @@ class _Prepared:
 
         request: What a connector is asked with.
 
-        write: Writes the request with its body; a function, since nothing that lists attributes
+        render: Returns the request with a body; a function, since nothing that lists attributes
             sees the credential within one.
     """
 
-    __slots__ = ("owner", "request", "write")
+    __slots__ = ("owner", "render", "request")
 
     def __init__(
         self,
@@ -257,10 +263,10 @@ class _Prepared:
             head.method, URL(head.url), headers={}, loop=loop, ssl=ssl
         )
         host = self.request.headers["Host"]
-        self.write = _writer(head, self.request.url.raw_path_qs, host)
+        self.render = _renderer(head, self.request.url.raw_path_qs, host)
 
 
-def _writer(head: Head, path: str, host: str) -> Callable[[asyncio.WriteTransport, bytes], None]:
+def _renderer(head: Head, path: str, host: str) -> Callable[[bytes], bytes]:
     lines = [f"{head.method} {path} HTTP/1.1", f"Host: {host}"]
     headers = {"Content-Type": "application/json", **head.headers}
     lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -270,11 +276,8 @@ def _writer(head: Head, path: str, host: str) -> Callable[[asyncio.WriteTranspor
         raise ValueError("a header holds a line's end")
     rendered = "\r\n".join([*lines, "Content-Length: "]).encode()
 
-    def write(transport: asyncio.WriteTransport, body: bytes) -> None:
-        # Nothing of it is a local variable: error reporters send those along.
-        transport.write(b"%b%d\r\n\r\n%b" % (rendered, len(body), body))
-
-    return write
+    # It only returns them, so that it is in no traceback: what is within a function is shown there.
+    return lambda body: b"%b%d\r\n\r\n%b" % (rendered, len(body), body)
 
 
 def _can_carry_another(protocol: ResponseHandler, transport: asyncio.WriteTransport) -> bool:

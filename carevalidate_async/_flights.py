@@ -99,7 +99,9 @@ class Flights:
     def _ring(self) -> None:
         # A loop is early by as much as its clock is coarse.
         now = max(self._loop.time(), self._rings)
-        for flight in [flight for flight in self._flights if flight.ends <= now]:
-            flight.expire()
-        left = [flight.ends for flight in self._flights if not flight.expired]
-        self._set(min(left, default=math.inf))
+        try:
+            for flight in [flight for flight in self._flights if flight.ends <= now]:
+                flight.expire()
+        finally:
+            left = [flight.ends for flight in self._flights if not flight.expired]
+            self._set(min(left, default=math.inf))

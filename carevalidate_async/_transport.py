@@ -219,6 +219,8 @@ class Transport:
             return NoReply(what=_CLOSED, sent=flight.started)
         except Exception as error:  # noqa: BLE001 - whatever it was, *started* stays true
             return _no_reply(error, sent=flight.started, closed=self._pool.closed)
+        except BaseException as error:  # noqa: BLE001 - a signal's, which ends the program
+            raise _stripped(error) from None
         finally:
             home.flights.discard(flight)
 

@@ -310,7 +310,7 @@ class _Crew:
         self._stop = stop
         self._taking = asyncio.Lock()
         self._taken = 0
-        self._waiting = 0  # payments that are to be asked for again
+        self._waiting = 0  # payments that were taken, and are to be asked for
         self._exhausted = False
         self.failure: BaseException | None = None
         self.closing = False
@@ -375,7 +375,7 @@ class _Crew:
         outcome: Outcome | None = None
         ask, outages = 0, self.gate.outages.count
         if not self.gate.clear:  # the source took its time; a payment that was taken is asked for
-            await self.gate.open()
+            await self._turn()
         while True:
             ask += 1
             got = await self._ask(index, payment)
@@ -396,14 +396,18 @@ class _Crew:
             if ask >= self._asks and not (self.gate.outages.down and is_sign_of_outage(got)):
                 return row
             await self.gate.rest(self._time_to_rest(ask, got))
-            self._waiting += 1
-            try:
-                if not await self.gate.open():
-                    return row
-            finally:
-                self._waiting -= 1
+            if not await self._turn():
+                return row
             if self.gate.outages.count != outages:
                 ask, outages = 0, self.gate.outages.count
+
+    async def _turn(self) -> bool:
+        """Wait until a payment that was taken may be asked for, before any other is taken."""
+        self._waiting += 1
+        try:
+            return await self.gate.open()
+        finally:
+            self._waiting -= 1
 
     async def _ask(
         self, index: int, payment: PaymentConfirmation

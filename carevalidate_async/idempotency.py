@@ -24,26 +24,14 @@ _LONGEST_NUMBER = 1000  # digits; 1E+999999999 would be written out in full
 _BEYOND = 10**_LONGEST_NUMBER
 
 
-_AT_ONCE = 64  # random keys
-_random: list[str] = []  # 32 hexadecimal digits each, of which nobody had one yet
-
-
 def new_idempotency_key() -> str:
     """Return a random key: a UUID of version 4."""
-    try:
-        digits = _random.pop()  # atomic: no two threads get the same
-    except IndexError:
-        fresh = os.urandom(16 * _AT_ONCE).hex()
-        _random.extend(fresh[at : at + 32] for at in range(32, len(fresh), 32))
-        digits = fresh[:32]
+    # Not from a store of randomness: whatever copies the process's memory, a snapshot of a machine
+    # or a fork that Python does not hear of, would give the same keys to different payments.
+    digits = os.urandom(16).hex()
     # RFC 9562, section 5.4: the version is 4, and the variant's two bits are 10.
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    # Or parent and child would give the same keys to different payments.
-    os.register_at_fork(after_in_child=_random.clear)
 
 
 def derive_idempotency_key(*parts: KeyPart) -> str:

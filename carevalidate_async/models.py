@@ -139,7 +139,9 @@ class PaymentConfirmation:
 
 def with_key(payment: PaymentConfirmation, key: str) -> PaymentConfirmation:
     """Return a copy of *payment*, which was checked when it was made, with a usable *key*."""
-    other = object.__new__(type(payment))
+    if type(payment) is not PaymentConfirmation:  # a caller's own kind, with fields of its own
+        return attrs.evolve(payment, idempotency_key=key)
+    other = object.__new__(PaymentConfirmation)
     for name in _CONFIRMATION_FIELDS:
         object.__setattr__(other, name, getattr(payment, name))
     object.__setattr__(other, "idempotency_key", key)

@@ -71,7 +71,7 @@ class Session:
         self._settings = settings
         self._quota = quota
         self._owner = owner
-        self._heads: dict[str, Head] = {}  # of operations without parameters in their path
+        self._heads: dict[object, Head] = {}  # of operations without parameters in their path
         self._closed = False
 
     @classmethod
@@ -188,13 +188,13 @@ class Session:
         if not isinstance(request, operation.takes):
             reason = f"must be a {operation.takes.__name__}, not {type(request).__name__}"
             raise InvalidRequestError("request", reason)
-        head = self._heads.get(operation.name)
+        head = self._heads.get(operation)
         if head is None or path:
             head = operation.head(
                 origin=self._origin, secret=self._secret, headers=_HEADERS, path=path
             )
             if not path:
-                self._heads[operation.name] = head
+                self._heads[operation] = head
         sealed = operation.seal(request, head=head, secret=self._secret, fields=fields)
         call = Call(
             operation,

@@ -82,6 +82,13 @@ async def collect(client: Any, payments: Any, **options: Any) -> list[Row]:
     return [row async for row in confirm_payments(client, payments, **options)]
 
 
+@attrs.frozen(kw_only=True)
+class Numbered(PaymentConfirmation):
+    """A caller's own kind of payment."""
+
+    invoice: int
+
+
 class TestRows:
     async def test_each_payment_is_on_record_once(self, sandbox: Sandbox) -> None:
         """
@@ -113,6 +120,24 @@ class TestRows:
         rows = await collect(FakeClient(), payments())
 
         assert [0, 1, 2, 3, 4] == sorted(row.index for row in rows)
+
+    @pytest.mark.parametrize("refused", [False, True])
+    async def test_payments_of_a_kind_of_their_own(
+        self, sandbox: Sandbox, *, refused: bool
+    ) -> None:
+        """
+        What a caller's own kind of payment holds beside is on its row, whatever the vendor says.
+        """
+        if refused:
+            sandbox.script(*[Fault.HTML(status=400, body='{"success": false}')] * 3)
+        mine = [Numbered(**attrs.asdict(payment(n), recurse=False), invoice=n) for n in range(3)]
+        async with CareValidate("test", base_url=sandbox.url) as care:
+            rows = [row async for row in care.confirm_payments(mine)]
+
+        outcome = Outcome.REJECTED if refused else Outcome.RECORDED
+        assert [outcome] * 3 == [row.outcome for row in rows]
+        assert [0, 1, 2] == sorted(getattr(row.payment, "invoice", -1) for row in rows)
+        assert all("invoice" in repr(row.payment) for row in rows)
 
     async def test_nothing_gives_nothing(self) -> None:
         """

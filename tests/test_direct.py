@@ -9,6 +9,7 @@ import inspect
 import socket
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import aiohttp
@@ -26,7 +27,8 @@ from carevalidate_async import (
     _direct,
 )
 from carevalidate_async._direct import Direct, unfit
-from carevalidate_async._wire import Head
+from carevalidate_async._flights import Flight
+from carevalidate_async._wire import Head, Sealed
 from carevalidate_async.sandbox import Sandbox
 from matrix.vendor import Vendor
 from raw_server import GOOD, RawServer, Wire, http, ok, silent
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from carevalidate_async._pool import Home
 
 PAGE = GOOD["/api/v1/customer-payment-confirmation"]
+
+
+class Interrupted(BaseException):
+    """What a handler of signals may raise."""
 
 
 class Talkative:
@@ -433,10 +439,53 @@ class TestAsAiohttpWould:
         """
         head = Head("POST", "http://h.test/", {"cv-api-key": "canary\r\nX: y"})
         with pytest.raises(ValueError, match="line's end") as caught:
-            _direct._writer(head, "/", "h.test")
+            _direct._renderer(head, "/", "h.test")
 
         frames = inspect.getinnerframes(caught.value.__traceback__)  # type: ignore[arg-type]  # raised
         assert not any("canary" in repr(frame.frame.f_locals) for frame in frames[1:])
+
+    async def test_time_that_is_up_already_sends_nothing(self) -> None:
+        """
+        A request whose time was up before anybody was told so does not leave.
+        """
+        async with RawServer() as server, CONFIRM.client(server.url, transport="direct") as client:
+            await CONFIRM.ask(client)
+            direct = home(client).direct
+            assert direct is not None
+            line = await direct.kept()
+            assert line is not None
+            late = Flight(0.0, lambda: None)
+            late.expire()
+            sealed = Sealed(head=Head("POST", server.url, {}), body=b"{}")
+            with pytest.raises(TimeoutError):
+                await direct.exchange(line, sealed, late)
+
+            assert (False, 1) == (late.started, len(server.requests))
+            assert line.connection.closed
+
+    async def test_a_signal_in_the_midst_shows_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        What a handler of signals raises while bytes are written shows neither them nor the key.
+        """
+
+        def interrupted(*_: object) -> None:
+            raise Interrupted
+
+        async with RawServer() as server, CONFIRM.client(server.url, transport="direct") as client:
+            await CONFIRM.ask(client)
+            transport = home(client).direct._idle[0].connection.transport  # type: ignore[union-attr]  # it is there
+            monkeypatch.setattr(type(transport), "write", interrupted)
+            with pytest.raises(Interrupted) as caught:
+                await client.confirm_payment(attrs.evolve(PAYMENT, description="canary"))  # type: ignore[union-attr]  # CareValidate's
+            monkeypatch.undo()
+
+            told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+            ours = [frame for frame in told.stack if "carevalidate_async/_" in frame.filename]
+            assert ours
+            assert not any("cv-api-key" in str(frame.locals) for frame in ours)
+            assert not any("canary" in str(frame.locals) for frame in ours)
 
     async def test_time_is_up_in_the_midst_of_an_answer(self) -> None:
         """

@@ -17,9 +17,11 @@ from carevalidate_async._files.fields import (
     ERROR_COLUMNS,
     UNDECIDED,
     Problem,
+    _read_value,
     content_key,
     read_amount,
     read_day,
+    to_row,
 )
 from carevalidate_async._files.rejects import Rejects
 from carevalidate_async._files.rows import FileError, FileFormat
@@ -57,6 +59,15 @@ def problems(text: str | bytes) -> list[tuple[str, str]]:
     (row,) = rows(text)
     assert row.payment is None
     return [(problem.field, problem.reason) for problem in row.problems]
+
+
+def test_long_values_are_not_kept() -> None:
+    """What is read of short cells again and again is kept; what a file may be full of is not."""
+    before = _read_value.cache_info().currsize
+    to_row(1, {"status": "x" * 33, "amount": "1" * 33}, "")
+    after = _read_value.cache_info().currsize
+
+    assert before == after
 
 
 class TestReadAmount:

@@ -201,6 +201,9 @@ _LOOKS: Mapping[str, Callable[[str], str | None]] = {
 }
 
 
+_LONGEST_VALUE = 32  # characters of a day, a state, an amount
+
+
 def _read(name: str, value: object) -> object:
     if isinstance(value, Number):
         if name != "amount":
@@ -210,7 +213,9 @@ def _read(name: str, value: object) -> object:
         reason = "must be a number or text" if name == "amount" else "must be text"
         raise ValueError(reason)  # noqa: TRY004 - what a file holds is a value
     if name in _READERS:
-        return _read_value(name, value)
+        # What is longer is no such value; a store of cells would take as much memory as the file.
+        short = len(value) <= _LONGEST_VALUE
+        return (_read_value if short else _read_value.__wrapped__)(name, value)
     if not ORDINARY.fullmatch(value):
         _look_at(name, value)
     return _read_text(value)
