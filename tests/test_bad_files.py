@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable, Mapping, Sequence
 
+pytestmark = pytest.mark.deep
+
 SPLIT = "write it without thousands separators, cents after a point"
 CURRENCY = "has a currency sign or code; write the number alone, in US dollars"
 NEGATIVE = "must not be negative; a refund is a status"

@@ -589,6 +589,7 @@ class TestSameFile:
         assert "are the same file" in result.stderr
 
 
+@pytest.mark.deep
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_stop_finishes_what_is_in_flight(self, served: Sandbox, number: int) -> None:

@@ -218,6 +218,7 @@ async def meet(got: Reply | NoReply | CareValidateError) -> tuple[str, str, str]
     return name, f"`{attempts[0].outcome.name}`", "yes" if len(attempts) == 2 else "no"
 
 
+@pytest.mark.deep
 class TestExamples:
     @pytest.mark.parametrize(
         ("page", "example"),

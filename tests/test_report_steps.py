@@ -283,6 +283,7 @@ class TestElsewhere:
         assert said == found
 
 
+@pytest.mark.deep
 class TestCommands:
     def test_ask_again_as_patiently_as_the_run_did(self) -> None:
         """
