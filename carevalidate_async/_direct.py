@@ -30,15 +30,18 @@ if TYPE_CHECKING:
     from carevalidate_async._flights import Flight
     from carevalidate_async._wire import Head, Sealed
 
+# Our own clocks bound each phase; aiohttp's would count the wait for a free connection as request
+# time, and round what is over five seconds up to a whole one.
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
 CHECKED = frozenset({"3.13", "3.14"})
-"""Versions of aiohttp, without their last number, that all tests were run with."""
+"""Versions of aiohttp, without their last number, that the tests of the transport are run with."""
 
 KEEP_ALIVE = 15.0
 """Seconds that a connection is kept for the next request, as aiohttp's own connector does."""
 
 _EARLY = 0.001  # seconds
 _CHUNK = 65_536
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 _REQUEST = aiohttp.ClientSession._request  # noqa: SLF001 - only to see whether it was replaced
 _SWITCHING = 101
 
@@ -147,7 +150,7 @@ class Direct:
 
     async def connect(self, head: Head) -> Line:
         """Open a connection."""
-        connection = await self._connector.connect(self._prepared(head).request, [], _NO_TIMEOUT)
+        connection = await self._connector.connect(self._prepared(head).request, [], NO_TIMEOUT)
         # asyncio takes memory for 256 KiB at each read, which the system may have to clear first.
         if isinstance(getattr(connection.transport, "max_size", None), int):
             connection.transport.max_size = _CHUNK  # type: ignore[union-attr]  # as seen

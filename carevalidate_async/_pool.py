@@ -17,16 +17,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 import attrs
 
-from carevalidate_async._direct import Direct
+from carevalidate_async._direct import NO_TIMEOUT, Direct
 from carevalidate_async._flights import Flights
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# Our own clocks bound each phase; aiohttp's would count the wait for a free connection as request
-# time, and round what is over five seconds up to a whole one.
-NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
 @attrs.define(kw_only=True)

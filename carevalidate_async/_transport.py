@@ -1,5 +1,5 @@
 """
-Sends sealed requests through aiohttp: the only file that does.
+Sends sealed requests: through aiohttp's session, or past it by way of `_direct.py`.
 
 One `Transport.send` is at most one request on the wire. It returns what came back, or that nothing
 did, as data. It raises what kept it from trying, and lets cancellation through, without the frames
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 import aiohttp
 
 from carevalidate_async._body import BodyError, read_bounded
-from carevalidate_async._direct import Direct, is_replaced, unfit
+from carevalidate_async._direct import NO_TIMEOUT, Direct, is_replaced, unfit
 from carevalidate_async._flights import Flight
-from carevalidate_async._pool import NO_TIMEOUT, Home, Pool
+from carevalidate_async._pool import Home, Pool
 from carevalidate_async._wire import NoReply, Reply, Sealed, plain_headers
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import Protocol, TypedDict, cast
 
@@ -231,6 +231,24 @@ async def _rows(
         raise failure
 
 
+@attrs.frozen
+class Stock(AsyncIterable[PaymentConfirmation]):
+    """
+    Payments of which some may be had without waiting.
+
+    Attributes:
+        at_hand: Gives the next one; None where it is to be waited for.
+
+        rest: Gives all that `at_hand` has not given.
+    """
+
+    at_hand: Callable[[], PaymentConfirmation | None]
+    rest: AsyncIterable[PaymentConfirmation]
+
+    def __aiter__(self) -> AsyncIterator[PaymentConfirmation]:
+        return aiter(self.rest)
+
+
 # None may be among what is given for payments.
 _END = object()
 _LATER = object()
@@ -241,8 +259,7 @@ class _Source:
     Payments, one by one.
 
     Args:
-        payments: Where they come from; where an async one has a method `at_hand`, that gives the
-            next one, or None if that is to be waited for.
+        payments: Where they come from.
     """
 
     def __init__(
@@ -252,7 +269,7 @@ class _Source:
         self._patience: asyncio.Timeout | None = None  # while one is awaited
         if isinstance(payments, AsyncIterable):
             self._awaited = _awaited(payments)
-            self._ready: Callable[[], object] | None = getattr(payments, "at_hand", None)
+            self._ready = payments.at_hand if isinstance(payments, Stock) else None
         else:
             self._others = iter(payments)
 

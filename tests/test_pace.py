@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 import virtual
+from carevalidate_async._limits import Limit
 from carevalidate_async.bulk import Pace, Row, RunState, confirm_payments
 from carevalidate_async.errors import (
     APIConnectionError,
@@ -266,6 +267,17 @@ class TestVendorThatSlowsDown:
         Watch().run(Picky(), lambda: until(2))
 
         assert 60 <= max(flight for _, flight in seen)
+
+    def test_is_not_judged_by_the_time_that_we_take(self) -> None:
+        """
+        Answers of a millisecond that take ten times as long are no sign of trouble.
+        """
+        limit = Limit(64)
+        for seconds in (0.0005, 0.005):
+            for _ in range(2000):
+                limit.end(seconds, limit.limit)
+
+        assert 64 == limit.limit
 
     def test_begins_with_few(self) -> None:
         """

@@ -234,6 +234,20 @@ class TestRepository:
         for lock in locks:
             assert re.fullmatch(rf"({pin}{hashes})+", lock.read_text(encoding="utf-8")), lock.name
 
+    def test_importing_loads_neither_aiohttp_nor_tenacity(self) -> None:
+        """
+        They are loaded with the first client, both at once.
+        """
+        look = "print(sorted({'aiohttp', 'tenacity'} & sys.modules.keys()))"
+        code = (
+            f"import sys, carevalidate_async; {look}; carevalidate_async.CareValidate('k'); {look}"
+        )
+        told = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+
+        assert ["[]", "['aiohttp', 'tenacity']"] == told
+
     def test_one_file_knows_tenacity(self) -> None:
         """
         Only `_retry.py` imports tenacity, so that retrying is decided in one place.

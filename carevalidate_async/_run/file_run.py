@@ -20,7 +20,15 @@ from carevalidate_async._run.books import Books
 from carevalidate_async._run.counts import Summary, Tally
 from carevalidate_async._run.course import Course
 from carevalidate_async._run.sight import Sight, Watcher
-from carevalidate_async.bulk import MAX_OUTAGE, Confirms, Pace, Row, RunState, confirm_payments
+from carevalidate_async.bulk import (
+    MAX_OUTAGE,
+    Confirms,
+    Pace,
+    Row,
+    RunState,
+    Stock,
+    confirm_payments,
+)
 from carevalidate_async.errors import (
     AuthenticationError,
     CareValidateError,
@@ -295,7 +303,7 @@ class FileRun:
         bounds = self._bounds
         rows = confirm_payments(
             client,
-            self,
+            Stock(self._at_hand, self._payments()),
             concurrency=bounds.concurrency,
             rate=bounds.rate,
             adaptive=bounds.adaptive,
@@ -342,12 +350,10 @@ class FileRun:
         if not limit.expired():
             limit.reschedule(clock())
 
-    def at_hand(self) -> PaymentConfirmation | None:
-        """Return the next payment to be sent, in flight from now on; None where none waits."""
+    def _at_hand(self) -> PaymentConfirmation | None:
         return None if self._halt.is_set() else self._books.hand_out()
 
-    async def __aiter__(self) -> AsyncIterator[PaymentConfirmation]:
-        """Give the payments to be sent."""
+    async def _payments(self) -> AsyncIterator[PaymentConfirmation]:
         while not self._halt.is_set():
             payment = self._books.hand_out()
             if payment is not None:
