@@ -22,6 +22,8 @@ KeyPart = str | int | Decimal | bool | date | enum.Enum | uuid.UUID | None
 _VERSION = b"carevalidate-async/1"
 _LONGEST_NUMBER = 1000  # digits; 1E+999999999 would be written out in full
 _BEYOND = 10**_LONGEST_NUMBER
+_NONE = "none:0:"
+_EMPTY = frozenset({_NONE, "text:0:"})
 
 
 def new_idempotency_key() -> str:
@@ -63,11 +65,8 @@ def derive_idempotency_key(*parts: KeyPart) -> str:
     if isinstance(facts, InvalidRequestError):
         del parts  # error reporters send the local variables of frames along
         raise facts
-    told = [_VERSION]
-    for kind, text in facts:
-        data = text.encode("utf-8", "surrogatepass")
-        told.append(b"%b:%d:%b" % (kind, len(data), data))
-    return f"cv1-{hashlib.sha256(b''.join(told)).hexdigest()[:40]}"
+    data = "".join(facts).encode("utf-8", "surrogatepass")
+    return f"cv1-{hashlib.sha256(_VERSION + data).hexdigest()[:40]}"
 
 
 def checked_key(key: str | None) -> str:
@@ -83,14 +82,15 @@ def checked_key(key: str | None) -> str:
     return key
 
 
-def _facts(parts: Sequence[object]) -> list[tuple[bytes, str]] | InvalidRequestError:
+def _facts(parts: Sequence[object]) -> list[str] | InvalidRequestError:
+    """Return the text that each part is, with its kind and its length in front."""
     facts = []
     for index, part in enumerate(parts):
-        if type(part) is str:  # as most are
-            facts.append((b"text", part))
+        if type(part) is str and part.isascii():  # as most are
+            facts.append(f"text:{len(part)}:{part}")
             continue
         if part is None:
-            facts.append((b"none", ""))
+            facts.append(_NONE)
             continue
         plain = part.value if isinstance(part, enum.Enum) else part
         kind = type(plain)
@@ -104,28 +104,31 @@ def _facts(parts: Sequence[object]) -> list[tuple[bytes, str]] | InvalidRequestE
             reason = f"has no exact text: {type(plain).__name__}"
             return InvalidRequestError(f"parts[{index}]", reason)
         facts.append(fact)
-    if not any(text for _, text in facts):
+    if not any(fact not in _EMPTY for fact in facts):
         return InvalidRequestError("parts", "must hold at least one business fact")
     return facts
 
 
-def _canonical(part: object) -> tuple[bytes, str] | None:
-    text: tuple[bytes, str] | None = None
+def _canonical(part: object) -> str | None:
+    text: tuple[str, str] | None = None
     # bool before int, datetime before date: each is a kind of the other.
     match part:
         case None:
-            text = b"none", ""
+            text = "none", ""
         case bool():
-            text = b"bool", str(part)
+            text = "bool", str(part)
         case str() | uuid.UUID():
-            text = b"text", str(part)
+            text = "text", str(part)
         case int() if abs(part) < _BEYOND:
-            text = b"number", str(part)
+            text = "number", str(part)
         case Decimal() if part.is_finite() and abs(part.adjusted()) < _LONGEST_NUMBER:
-            text = b"number", _plain(part)
+            text = "number", _plain(part)
         case date() if not isinstance(part, datetime):
-            text = b"date", part.isoformat()
-    return text
+            text = "date", part.isoformat()
+    if text is None:
+        return None
+    kind, told = text
+    return f"{kind}:{len(told.encode('utf-8', 'surrogatepass'))}:{told}"
 
 
 _known = functools.lru_cache(maxsize=4096, typed=True)(_canonical)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from carevalidate_async._files.columns import Columns, field_meant
@@ -69,6 +70,9 @@ class CsvRows:
         self.ignored = self._columns.ignored
         if faults := self._columns.faults():
             raise FileError("; ".join([*faults, *_hints(self.header, first)]))
+        places = [place for place, field in enumerate(self._columns.fields) if field is not None]
+        self._given = [field for field in self._columns.fields if field is not None]
+        self._pick = itemgetter(*places)
 
     @property
     def bytes_read(self) -> int:
@@ -105,13 +109,14 @@ class CsvRows:
             except RecordTooLongError:
                 yield self._too_long(line)
             else:
-                if any(cell.strip() for cell in cells):
+                if "".join(cells).strip():
                     yield self._row(line, cells)
             if self._doubt is not None:
                 raise DamagedError(self._doubt).after(f"line {line}")
 
     def _row(self, line: int, cells: list[str]) -> FileRow:
-        if any(self._holds_rows(cell) for cell in cells):
+        text = "".join(cells)
+        if ("\n" in text or "\r" in text) and any(map(self._holds_rows, cells)):
             return self._broken(line, "")
         row = self._of_cells(line, cells)
         if row.payment is None and self._names_columns(cells):
@@ -125,9 +130,8 @@ class CsvRows:
             amount = "too few" if len(cells) < width else "too many"
             problem = Problem("", f"has {amount} cells: {len(cells)}, and the header {width}")
             return FileRow(line=line, problems=(problem,), original=original)
-        fields = zip(self._columns.fields, cells, strict=True)
         cut = () if self._lines.ended else self._perhaps_cut(cells)
-        return to_row(line, {f: cell for f, cell in fields if f is not None}, original, cut)
+        return to_row(line, dict(zip(self._given, self._pick(cells), strict=True)), original, cut)
 
     def _perhaps_cut(self, cells: Sequence[str]) -> tuple[Problem, ...]:
         """Return what is wrong with the last row of a file that does not end its last line."""

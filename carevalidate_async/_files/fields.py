@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -31,6 +32,8 @@ FIELDS = tuple(field.name for field in attrs.fields(PaymentConfirmation))
 REQUIRED = tuple(f.name for f in attrs.fields(PaymentConfirmation) if f.default is attrs.NOTHING)
 SPELLED = {spell: name for name in FIELDS for spell in (name, camel(name))}
 """Fields by the names that a file may give them."""
+
+_CONTENT = attrgetter(*(name for name in FIELDS if name != "idempotency_key"))
 
 ERROR_COLUMNS = ("error_line", "error_field", "error_reason")
 """What a rejects file says about a row; no field of it."""
@@ -104,7 +107,7 @@ class FileRow:
     def memory(self) -> int:
         """Bytes that its texts take in memory."""
         if not isinstance(self.original, str):
-            return sum(map(sys.getsizeof, self.original))  # its payment is made of these texts
+            return sum(map(str.__sizeof__, self.original))  # its payment is made of these texts
         values = [getattr(self.payment, name) for name in FIELDS] if self.payment else []
         return sum(map(sys.getsizeof, [self.original, *values]))
 
@@ -116,8 +119,7 @@ def content_key(payment: PaymentConfirmation) -> str:
     It is `derive_idempotency_key` of the operation's name and every other field, in the model's
     order.
     """
-    parts = [getattr(payment, name) for name in FIELDS if name != "idempotency_key"]
-    return derive_idempotency_key("confirm_payment", *parts)
+    return derive_idempotency_key("confirm_payment", *_CONTENT(payment))
 
 
 def copy_cell(content: str, copy: int) -> str:
@@ -205,20 +207,24 @@ _LONGEST_VALUE = 32  # characters of a day, a state, an amount
 
 
 def _read(name: str, value: object) -> object:
+    if type(value) is str:  # as all of a CSV file are
+        if name == "idempotency_key" and _UNDECIDED.fullmatch(value):
+            reason = "is undecided: give the row one of its own, or delete it if it is the same"
+            raise ValueError(reason)
+        if name in _READERS:
+            # What is longer is no such value; a store of cells would take as much memory as the
+            # file.
+            short = len(value) <= _LONGEST_VALUE
+            return (_read_value if short else _read_value.__wrapped__)(name, value)
+        if not ORDINARY.fullmatch(value):
+            _look_at(name, value)
+        return _read_text(value)
     if isinstance(value, Number):
         if name != "amount":
             raise ValueError("must be text, not a number")
         return read_amount(value)
-    if not isinstance(value, str):
-        reason = "must be a number or text" if name == "amount" else "must be text"
-        raise ValueError(reason)  # noqa: TRY004 - what a file holds is a value
-    if name in _READERS:
-        # What is longer is no such value; a store of cells would take as much memory as the file.
-        short = len(value) <= _LONGEST_VALUE
-        return (_read_value if short else _read_value.__wrapped__)(name, value)
-    if not ORDINARY.fullmatch(value):
-        _look_at(name, value)
-    return _read_text(value)
+    reason = "must be a number or text" if name == "amount" else "must be text"
+    raise ValueError(reason)
 
 
 @functools.lru_cache(maxsize=4096)  # days, states and amounts repeat from row to row
@@ -255,10 +261,6 @@ def to_row(
         if value is None or value == "":
             if name in REQUIRED:
                 found.append(Problem(name, "is missing"))
-            continue
-        if name == "idempotency_key" and isinstance(value, str) and _UNDECIDED.fullmatch(value):
-            reason = "is undecided: give the row one of its own, or delete it if it is the same"
-            found.append(Problem(name, reason))
             continue
         try:
             fields[name] = _read(name, value)

@@ -24,10 +24,12 @@ _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\u
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
+# The first kind begins with a letter, and is longer than any placeholder; the second has a digit.
 ORDINARY = re.compile(
-    r"(?=[^0-9]*+[0-9])(?!\+?[0-9]++[.,Ee][0-9.,Ee+]*+\Z)[A-Za-z0-9+(][ -~]*[A-Za-z0-9)]"
+    r"[A-Za-z][ -~]{10,}[A-Za-z0-9)]"
+    r"|(?=[^0-9]*+[0-9])(?!\+?[0-9]++[.,Ee][0-9.,Ee+]*+\Z)[A-Za-z0-9+(][ -~]*[A-Za-z0-9)]"
 )
-"""Texts that nothing here is wrong with, as most ids are: one look instead of many."""
+"""Texts that nothing here is wrong with, as most are: one look instead of many."""
 
 
 def unseen(text: str, *, blanks: bool = False) -> str | None:
