@@ -32,7 +32,7 @@ from carevalidate_async.errors import (
     IdempotencyConflictError,
     Outcome,
 )
-from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event
+from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event, Hook
 from carevalidate_async.models import Answer, Meta, with_meta
 
 if TYPE_CHECKING:
@@ -149,12 +149,9 @@ class Call(Generic[RequestT, AnswerT]):
         answer: AnswerT | None = None
         error: CareValidateError | None = None
         try:
-            if self._settings.hooks:
-                self._emit(
-                    CallStarted(
-                        operation=self._operation.name, idempotency_key=self._sealed.idempotency_key
-                    )
-                )
+            if hooks := self._settings.at_start:
+                name, key = self._operation.name, self._sealed.idempotency_key
+                self._emit(hooks, CallStarted(operation=name, idempotency_key=key))
             # Most calls end here: whatever retries need is not made for them.
             last, stopped = await self._attempt(no_charge), None
             earn(self._quota, last)
@@ -198,8 +195,9 @@ class Call(Generic[RequestT, AnswerT]):
                 outcome,
                 self._sealed.idempotency_key,
             )
-        if self._settings.hooks:
+        if hooks := self._settings.at_end:
             self._emit(
+                hooks,
                 CallEnded(
                     operation=self._operation.name,
                     idempotency_key=self._sealed.idempotency_key,
@@ -208,7 +206,7 @@ class Call(Generic[RequestT, AnswerT]):
                     error=error,
                     cancelled=cancelled,
                     elapsed=self._now() - self._started,
-                )
+                ),
             )
 
     async def _attempt(self, spend: Callable[[], None]) -> _Try[AnswerT]:
@@ -327,14 +325,9 @@ class Call(Generic[RequestT, AnswerT]):
             attempt.duration,
             self._sealed.idempotency_key,
         )
-        if self._settings.hooks:
-            self._emit(
-                AttemptEnded(
-                    operation=self._operation.name,
-                    idempotency_key=self._sealed.idempotency_key,
-                    attempt=attempt,
-                )
-            )
+        if hooks := self._settings.at_attempt:
+            name, key = self._operation.name, self._sealed.idempotency_key
+            self._emit(hooks, AttemptEnded(operation=name, idempotency_key=key, attempt=attempt))
 
     def _cut_off(self) -> Outcome:
         """Note the attempt that the cancellation met on the wire; return the call's outcome."""
@@ -379,8 +372,8 @@ class Call(Generic[RequestT, AnswerT]):
             with contextlib.suppress(Exception):
                 _logger.log(level, message, *facts, exc_info=why, stacklevel=2)
 
-    def _emit(self, event: Event) -> None:
-        for hook in self._settings.hooks:
+    def _emit(self, hooks: tuple[Hook, ...], event: Event) -> None:
+        for hook in hooks:
             try:
                 hook(event)
             # A broken hook must not change what happens to the money. It cannot be the caller's

@@ -14,7 +14,7 @@ import attrs
 from carevalidate_async._policy import ATTEMPT_TIMEOUT, DEADLINE, RetryPolicy, check_seconds
 from carevalidate_async._secret import Secret
 from carevalidate_async.errors import ConfigurationError
-from carevalidate_async.hooks import Hook
+from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Hook, hooks_for
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -38,7 +38,8 @@ class CallOptions(TypedDict, total=False):
 
         retry: How often and how patiently a call is tried.
 
-        hooks: Called with each `Event`; a hook that fails is logged and changes nothing.
+        hooks: Called with each `Event`, or with those that they want; see
+            `carevalidate_async.hooks`. A hook that fails is logged and changes nothing.
     """
 
     attempt_timeout: float
@@ -94,7 +95,14 @@ def _as_tuple(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
 @attrs.frozen(kw_only=True)
 class Settings:
     """
-    The options of calls, checked; attributes as in `CallOptions`.
+    The options of calls, checked; attributes as in `CallOptions`, and those of them that follow.
+
+    Attributes:
+        at_start: The hooks that want to hear of a call's start.
+
+        at_attempt: Those that want to hear of its attempts.
+
+        at_end: Those that want to hear of its end.
 
     Raises:
         ConfigurationError: A value cannot be used; it is named.
@@ -104,6 +112,9 @@ class Settings:
     deadline: float | None = DEADLINE
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     hooks: tuple[Hook, ...] = attrs.field(default=(), converter=_as_tuple)
+    at_start: tuple[Hook, ...] = attrs.field(init=False, repr=False, eq=False)
+    at_attempt: tuple[Hook, ...] = attrs.field(init=False, repr=False, eq=False)
+    at_end: tuple[Hook, ...] = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         check_seconds("attempt_timeout", self.attempt_timeout)
@@ -115,6 +126,9 @@ class Settings:
             raise ConfigurationError("hooks must be functions of one argument")
         if any(iscoroutinefunction(hook) for hook in self.hooks):
             raise ConfigurationError("hooks must be plain functions: nobody awaits a coroutine")
+        kinds = ("at_start", CallStarted), ("at_attempt", AttemptEnded), ("at_end", CallEnded)
+        for name, kind in kinds:
+            object.__setattr__(self, name, hooks_for(kind, self.hooks))
 
     def changed(self, **changes: Unpack[CallOptions]) -> Self:
         """Return these settings with *changes*."""

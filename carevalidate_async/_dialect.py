@@ -111,7 +111,7 @@ class Dialect:
     refusals: Mapping[str, Refusal]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Yes:
     """A success, whole and readable so far."""
 

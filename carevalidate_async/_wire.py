@@ -75,7 +75,7 @@ class Sealed:
     idempotency_key: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Reply:
     """
     A whole answer.

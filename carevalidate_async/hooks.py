@@ -8,7 +8,7 @@ holds the vendor's own words, personal data included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 
@@ -81,3 +81,14 @@ class CallEnded:
 
 Event = CallStarted | AttemptEnded | CallEnded
 Hook = Callable[[Event], None]
+
+
+def hooks_for(kind: type[Event], hooks: Iterable[Hook]) -> tuple[Hook, ...]:
+    """Return those of *hooks* that want events of this *kind*."""
+    return tuple(hook for hook in hooks if _wants(hook, kind))
+
+
+def _wants(hook: Hook, kind: type[Event]) -> bool:
+    wanted = getattr(hook, "wants", None)
+    # A mock has an attribute of any name.
+    return not isinstance(wanted, tuple) or kind in wanted

@@ -142,13 +142,17 @@ def with_key(payment: PaymentConfirmation, key: str) -> PaymentConfirmation:
     if type(payment) is not PaymentConfirmation:  # a caller's own kind, with fields of its own
         return attrs.evolve(payment, idempotency_key=key)
     other = object.__new__(PaymentConfirmation)
-    for name in _CONFIRMATION_FIELDS:
-        object.__setattr__(other, name, getattr(payment, name))
-    object.__setattr__(other, "idempotency_key", key)
+    # What attrs does on each assignment to a frozen class is done once.
+    for field in _CONFIRMATION_FIELDS:
+        field.__set__(other, field.__get__(payment))
+    _CONFIRMATION_KEY.__set__(other, key)
     return other
 
 
-_CONFIRMATION_FIELDS = tuple(field.name for field in attrs.fields(PaymentConfirmation))
+_CONFIRMATION_FIELDS = tuple(
+    vars(PaymentConfirmation)[field.name] for field in attrs.fields(PaymentConfirmation)
+)
+_CONFIRMATION_KEY = vars(PaymentConfirmation)["idempotency_key"]
 
 
 @discreet

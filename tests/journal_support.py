@@ -77,7 +77,7 @@ async def leave(
         await journal.plan(candidates, duplicates)
         await journal.settle(
             [
-                Settlement(key=key, state=state, attempts=1)
+                Settlement(keys=[key], state=state, attempts=1)
                 for key, state in rows.items()
                 if state is not None
             ]

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from time import time as wall_clock
 from typing import TYPE_CHECKING, Any, Never
+from unittest.mock import Mock
 
 import attrs
 import pytest
@@ -946,6 +947,27 @@ class TestHooks:
 
         assert 3 == len(one)
         assert one == two
+
+    @pytest.mark.parametrize("wanted", [CallStarted, AttemptEnded, CallEnded])
+    async def test_a_hook_hears_what_it_wants(self, wanted: type[Event]) -> None:
+        """A hook that says what it wants hears of that alone; others hear of all."""
+
+        class Choosy:
+            wants = (wanted,)
+
+            def __init__(self) -> None:
+                self.heard: list[Event] = []
+
+            def __call__(self, event: Event) -> None:
+                self.heard.append(event)
+
+        choosy, mock = Choosy(), Mock()
+        everything: list[Event] = []
+        await works(CONFIRM, "lost", "ok", hooks=(choosy, everything.append, mock))
+
+        assert [event for event in everything if isinstance(event, wanted)] == choosy.heard
+        assert [CallStarted, AttemptEnded, AttemptEnded, CallEnded] == list(map(type, everything))
+        assert 4 == mock.call_count
 
     # A CancelledError is what the result of a cancelled future raises.
     @pytest.mark.parametrize("trouble", [LookupError, asyncio.CancelledError])

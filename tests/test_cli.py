@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -940,6 +941,23 @@ class TestCommand:
         for name in ("confirm", "sandbox", "intent", "case-payment", "update-user"):
             assert re.search(rf"^  {name} ", result.stdout, re.MULTILINE)
         assert "[]" == result.stdout.splitlines()[-1]
+
+    def test_a_process_of_its_own_looks_for_garbage_now_and_then(self) -> None:
+        """
+        Not as often as Python does by itself, which took a tenth of a long run.
+        """
+        show = (
+            "import gc, runpy, sys\n"
+            "try:\n"
+            "    runpy.run_module('carevalidate_async', run_name='__main__')\n"
+            "finally:\n"
+            "    print(gc.get_threshold()[0])"
+        )
+        command = [sys.executable, "-c", show, "--version"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        assert 10_000 <= int(shown.splitlines()[-1])
+        assert 700 == gc.get_threshold()[0]
 
     def test_without_the_extra_it_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -656,7 +656,7 @@ class TestLarge:
             plans = await journal.plan(rows, Duplicates.EACH)
             await journal.settle(
                 [
-                    Settlement(key=plan.key, state=State.CONFIRMED if n % 2 else State.UNKNOWN)
+                    Settlement(keys=[plan.key], state=State.CONFIRMED if n % 2 else State.UNKNOWN)
                     for n, plan in enumerate(plans)
                 ]
             )

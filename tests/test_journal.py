@@ -66,7 +66,7 @@ async def settle(path: str, content: str, state: State, *, key: str | None = Non
     """Let a run plan a row and settle it."""
     async with open_journal(path) as journal:
         (plan,) = await journal.plan([row(content, key=key)], REFUSE)
-        await journal.settle([Settlement(key=plan.key, state=state, attempts=1)])
+        await journal.settle([Settlement(keys=[plan.key], state=state, attempts=1)])
 
 
 async def copies(path: str, *states: State) -> None:
@@ -74,7 +74,7 @@ async def copies(path: str, *states: State) -> None:
     async with open_journal(path) as journal:
         plans = await journal.plan([row("a", line=n) for n in range(2, 2 + len(states))], EACH)
         await journal.settle(
-            [Settlement(key=p.key, state=s) for p, s in zip(plans, states, strict=True)]
+            [Settlement(keys=[p.key], state=s) for p, s in zip(plans, states, strict=True)]
         )
 
 
@@ -440,7 +440,7 @@ class TestPlan:
                     key: State.UNKNOWN if key in may_be and state in FREE else state
                     for key, state in ends.items()
                 }
-                await journal.settle([Settlement(key=k, state=s) for k, s in ends.items()])
+                await journal.settle([Settlement(keys=[k], state=s) for k, s in ends.items()])
 
             assert len(sends) <= max(0, rows - len(on_record))
             may_be |= {key for key, state in ends.items() if state not in FREE}
@@ -496,7 +496,7 @@ class TestPlan:
         """
         async with open_journal(path) as journal:
             await journal.plan([row("a", key="k")], REFUSE)
-            await journal.settle([Settlement(key="k", state=State.CONFIRMED)])
+            await journal.settle([Settlement(keys=["k"], state=State.CONFIRMED)])
             plans = await journal.plan([row("a", key="k", line=3)], REFUSE)
 
         duplicate = Plan(verdict=Verdict.DUPLICATE, key="k", state=State.CONFIRMED, line=2)
@@ -521,7 +521,7 @@ class TestPlan:
         """
         async with open_journal(path) as journal:
             (first,) = await journal.plan([row("a", key="k")], EACH)
-            await journal.settle([Settlement(key="k", state=State.REJECTED)])
+            await journal.settle([Settlement(keys=["k"], state=State.REJECTED)])
             (second,) = await journal.plan([row("b", key="k", line=3)], EACH)
 
         assert sent("k") == first
@@ -584,7 +584,7 @@ class TestBatch:
                             told += await journal.plan(part, duplicates)
                     sends = [p.key for p in told[before:] if p.verdict is Verdict.SEND]
                     settled = zip(sends, ends[number], strict=False)
-                    await journal.settle([Settlement(key=k, state=s) for k, s in settled])
+                    await journal.settle([Settlement(keys=[k], state=s) for k, s in settled])
             found.append((told, everything(path)))
 
         assert found[1] == found[0]
@@ -603,7 +603,7 @@ class TestBatch:
         async with open_journal(path) as journal:
             parts = [rows] if together else [[one] for one in rows]
             plans = [plan for part in parts for plan in await journal.plan(part, EACH)]
-            await journal.settle([Settlement(key=second, state=State.CONFIRMED)])
+            await journal.settle([Settlement(keys=[second], state=State.CONFIRMED)])
         async with open_journal(path) as journal:
             again = [(one, (await journal.plan([one], EACH))[0]) for one in rows]
 
@@ -621,7 +621,7 @@ class TestBatch:
         rows = [row(f"content of {key}", key=key, line=2**40 + n) for n, key in enumerate(keys)]
         async with open_journal(path) as journal:
             first = await journal.plan(rows, REFUSE)
-            await journal.settle([Settlement(key=key, state=State.CONFIRMED) for key in keys])
+            await journal.settle([Settlement(keys=[key], state=State.CONFIRMED) for key in keys])
         async with open_journal(path) as journal:
             second = await journal.plan(rows, REFUSE)
 
@@ -652,7 +652,7 @@ class TestBatch:
                 traced.clear()
                 plans = await journal.plan([row(f"{n}", line=n) for n in range(256)], REFUSE)
                 await journal.settle(
-                    [Settlement(key=plan.key, state=State.UNKNOWN, attempts=1) for plan in plans]
+                    [Settlement(keys=[plan.key], state=State.UNKNOWN, attempts=1) for plan in plans]
                 )
                 counts.append(len(traced))
 
@@ -695,7 +695,7 @@ async def left(path: str, state: State | None, after: float = 0) -> None:
     async with open_journal(path, clock=lambda: NOW + after) as journal:
         await journal.plan([row("a")], REFUSE)
         if state is not None:
-            await journal.settle([Settlement(key="a", state=state)])
+            await journal.settle([Settlement(keys=["a"], state=state)])
 
 
 def planned_at(path: str) -> int | None:
@@ -821,8 +821,8 @@ class TestKeyAge:
             first, second = await journal.plan([row("a"), row("a", line=3)], EACH)
             await journal.settle(
                 [
-                    Settlement(key=first.key, state=State.REJECTED),
-                    Settlement(key=second.key, state=State.UNKNOWN),
+                    Settlement(keys=[first.key], state=State.REJECTED),
+                    Settlement(keys=[second.key], state=State.UNKNOWN),
                 ]
             )
         async with open_journal(path, clock=lambda: NOW + 2 * DAY, max_key_age=DAY) as journal:
@@ -855,7 +855,7 @@ class TestSettle:
                 await journal.settle(
                     [
                         Settlement(
-                            key="a",
+                            keys=["a"],
                             state=State.REJECTED,
                             attempts=3,
                             error="BadRequestError",
@@ -894,9 +894,9 @@ class TestSettle:
         """
         async with open_journal(path) as journal:
             await journal.plan([row("a")], REFUSE)
-            broken = Settlement(key="a", state=object())  # type: ignore[arg-type]  # on purpose
+            broken = Settlement(keys=["a"], state=object())  # type: ignore[arg-type]  # on purpose
             with pytest.raises(JournalError, match="cannot be used"):
-                await journal.settle([Settlement(key="a", state=State.CONFIRMED), broken])
+                await journal.settle([Settlement(keys=["a"], state=State.CONFIRMED), broken])
             await journal.settle([])
 
         assert {"a": "planned"} == states(path)
@@ -907,7 +907,7 @@ class TestSettle:
         """
         async with open_journal(path) as journal:
             await journal.plan([row("a")], REFUSE)
-            await journal.settle([Settlement(key="a", state=State.ALREADY_RECORDED)])
+            await journal.settle([Settlement(keys=["a"], state=State.ALREADY_RECORDED)])
         with sqlite3.connect(path) as db:
             found = db.execute("SELECT nth, attempts, error, status, code FROM rows").fetchall()
         db.close()
@@ -1202,8 +1202,8 @@ class TestFile:
             with monkeypatch.context() as patch:
                 patch.setattr(_records, "settle", fail)
                 with pytest.raises(JournalError, match="cannot be used: database or disk is full"):
-                    await journal.settle([Settlement(key="a", state=State.CONFIRMED)])
-            await journal.settle([Settlement(key="a", state=State.REJECTED)])
+                    await journal.settle([Settlement(keys=["a"], state=State.CONFIRMED)])
+            await journal.settle([Settlement(keys=["a"], state=State.REJECTED)])
 
         assert {"a": "rejected"} == states(path)
 
@@ -1352,7 +1352,7 @@ class TestCredential:
             async with open_journal(own, secret=Secret("one")) as journal:
                 await journal.plan([row("a")], REFUSE)
                 if state is not None:
-                    await journal.settle([Settlement(key="a", state=state)])
+                    await journal.settle([Settlement(keys=["a"], state=state)])
             with pytest.raises(JournalError, match="was begun with another API key") as caught:
                 await open_journal(own, secret=Secret("two")).__aenter__()
 
@@ -1369,10 +1369,10 @@ class TestCredential:
         """
         async with open_journal(path, secret=Secret("mistyped")) as journal:
             await journal.plan([row("a")], REFUSE)
-            await journal.settle([Settlement(key="a", state=state)])
+            await journal.settle([Settlement(keys=["a"], state=state)])
         async with open_journal(path, secret=Secret("right")) as journal:
             await journal.plan([row("a")], REFUSE)
-            await journal.settle([Settlement(key="a", state=State.CONFIRMED)])
+            await journal.settle([Settlement(keys=["a"], state=State.CONFIRMED)])
 
         with pytest.raises(JournalError, match="another API key"):
             await open_journal(path, secret=Secret("mistyped")).__aenter__()

@@ -45,7 +45,7 @@ async def act(journal: Journal, step: int) -> None:
         await journal.plan(rows, Duplicates.REFUSE)
     elif batch:
         done = [
-            Settlement(key=key(batch - 1, n), state=State.CONFIRMED, attempts=1)
+            Settlement(keys=[key(batch - 1, n)], state=State.CONFIRMED, attempts=1)
             for n in range(ROWS)
         ]
         await journal.settle(done)

@@ -598,7 +598,7 @@ class TestStop:
 
             bench.client.on_ask = stop
 
-        text = "".join(map(good, range(600)))
+        text = "".join(map(good, range(3000)))
         summary = await bench.run(text, concurrency=3, during=during)
         bench.client = FakeClient()
         again = await bench.run(text)
@@ -607,10 +607,10 @@ class TestStop:
         assert 130 == summary.exit_status
         assert 3 == summary.counts.confirmed
         assert summary.counts.rows == 3 + summary.counts.not_sent
-        assert 600 > summary.counts.not_sent
+        assert 3000 > summary.counts.not_sent
         assert 0 == summary.counts.unknown
-        assert 597 == len(bench.client.keys)
-        assert 600 == again.counts.confirmed
+        assert 2997 == len(bench.client.keys)
+        assert 3000 == again.counts.confirmed
 
     async def test_rows_that_were_not_read_are_left_alone(self, bench: Bench) -> None:
         """
@@ -769,8 +769,8 @@ class TestTrouble:
         monkeypatch.setattr(Journal, "plan", fail_later)
         summary = await bench.run("".join(map(good, range(600))))
 
-        assert 0 < summary.counts.confirmed <= 256
-        assert 0 < summary.counts.not_sent <= 256
+        assert 0 < summary.counts.confirmed <= BATCH
+        assert 0 < summary.counts.not_sent <= BATCH
         assert summary.counts.confirmed == len(bench.client.keys)
         assert "disk full" in (summary.stopped_by or "")
 

@@ -86,7 +86,7 @@ async def leave_copies(
         candidates = [Candidate(line=line, content="a") for line in range(2, 2 + len(rows))]
         plans = await journal.plan(candidates, duplicates)
         sent = [plan.key for plan in plans if plan.verdict is Verdict.SEND]
-        await journal.settle([Settlement(key=key, state=rows[key]) for key in sent])
+        await journal.settle([Settlement(keys=[key], state=rows[key]) for key in sent])
         await journal.end(Ending.COMPLETE, {}, None)
 
 
@@ -724,7 +724,7 @@ class TestUntouched:
             result = await asyncio.to_thread(outside, "status", "journal")
 
             assert before == glance()
-            await journal.settle([Settlement(key="b", state=State.CONFIRMED)])
+            await journal.settle([Settlement(keys=["b"], state=State.CONFIRMED)])
         assert 2 == result.returncode
         assert (
             "Error: the journal journal is in use: another run is at work on it, or a command\n"

@@ -81,7 +81,7 @@ class Problem:
         return f"{self.field}: {self.reason}" if self.field else self.reason
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class FileRow:
     """
     One row of a file.

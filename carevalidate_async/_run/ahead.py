@@ -13,7 +13,7 @@ from carevalidate_async._files.fields import FileRow, content_key
 if TYPE_CHECKING:
     from carevalidate_async._files.rows import Rows
 
-BATCH = 256
+BATCH = 512
 """Rows that are taken together."""
 
 MOST_BYTES = 16_777_216
@@ -39,7 +39,8 @@ class Ahead:
         self._loop = asyncio.get_running_loop()
         self._rows: deque[tuple[Read, int]] = deque()  # each with the bytes that it takes
         self._bytes = 0
-        self._guard = threading.Condition()
+        self._lock = threading.Lock()
+        self._taken = threading.Condition(self._lock)  # rows, or no more are wanted
         self._news = asyncio.Event()
         self._ended = False
         self._error: Exception | None = None
@@ -68,9 +69,9 @@ class Ahead:
     async def _next(self) -> list[Read] | None:
         while True:
             await self._news.wait()
-            with self._guard:
+            with self._lock:
                 batch = [self._take() for _ in range(min(BATCH, len(self._rows)))]
-                self._guard.notify()
+                self._taken.notify()
                 if not self._rows and not self._ended:
                     self._news.clear()
             if batch:
@@ -88,7 +89,7 @@ class Ahead:
     @property
     def drained(self) -> bool:
         """Whether all rows there are were read, and taken."""
-        with self._guard:
+        with self._lock:
             return self._ended and self._error is None and not self._rows
 
     def estimate(self, size: int | None) -> int | None:
@@ -98,9 +99,9 @@ class Ahead:
 
     def close(self) -> None:
         """Let the thread end."""
-        with self._guard:
+        with self._lock:
             self._closed = True
-            self._guard.notify()
+            self._taken.notify()
 
     def _work(self) -> None:
         try:
@@ -111,14 +112,15 @@ class Ahead:
                     return
         except Exception as error:  # noqa: BLE001 - raised where the rows are awaited
             self._error = error
-        with self._guard:
+        with self._lock:
             self._ended = True
             self._tell()
 
     def _add(self, read: Read) -> bool:
         size = read[0].memory
-        with self._guard:
-            self._guard.wait_for(lambda: self._closed or self._has_room(size))
+        with self._lock:
+            while not (self._closed or self._has_room(size)):
+                self._taken.wait()
             if not self._closed:
                 self._rows.append((read, size))
                 self._bytes += size

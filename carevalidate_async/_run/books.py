@@ -25,6 +25,7 @@ from carevalidate_async.errors import (
     PermissionDeniedError,
 )
 from carevalidate_async.journal import (
+    ON_RECORD,
     Candidate,
     Duplicates,
     Journal,
@@ -33,7 +34,7 @@ from carevalidate_async.journal import (
     State,
     Verdict,
 )
-from carevalidate_async.models import PaymentConfirmation
+from carevalidate_async.models import PaymentConfirmation, with_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,7 +51,7 @@ _NOT_WRITTEN = "the run ended before its outcome was on disk"
 _NOT_LOOKED_UP = "the run ended before it was looked up in the journal"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Planned:
     """
     A row whose key is on disk.
@@ -160,13 +161,35 @@ class Books:
         Args:
             rows: Payments that came back; their indices are in the order of `hand_out`.
         """
+        confirmed: list[Row] = []
+        keys: dict[int, list[str]] = {}  # theirs, by the attempts that they took
+        others: list[tuple[Row, Settlement]] = []
         for row in rows:
-            if self._in_flight[row.index].payment is not row.payment:
+            item = self._in_flight[row.index]
+            if item.payment is not row.payment:
                 raise RuntimeError("a payment came back under the index of another")
-        settlements = [_judged(self._in_flight[row.index].plan, row) for row in rows]
-        await self._journal.settle(settlements)
-        for row, settlement in zip(rows, settlements, strict=True):
-            self._settled(self._in_flight.pop(row.index), row, settlement)
+            if row.receipt is not None and not row.receipt.meta.already_recorded:  # as most are
+                confirmed.append(row)
+                keys.setdefault(len(row.attempts), []).append(item.plan.key)
+            else:
+                others.append((row, _judged(item.plan, row)))
+        settlements = [
+            Settlement(keys=alike, state=State.CONFIRMED, attempts=attempts)
+            for attempts, alike in keys.items()
+        ]
+        await self._journal.settle([*settlements, *(settlement for _, settlement in others)])
+        for row in confirmed:
+            del self._in_flight[row.index]
+        for settlement in settlements:
+            self._tried(settlement)
+            self._count(settlement.state, len(settlement.keys))
+        for row, settlement in others:
+            item = self._in_flight.pop(row.index)
+            self._tried(settlement)
+            if row.error is None or settlement.state in ON_RECORD:
+                self._count(settlement.state)
+            else:
+                self._in_trouble(item, row.error, settlement)
         self._flush()
 
     async def cut_off(self) -> None:
@@ -215,7 +238,7 @@ class Books:
         before = "an earlier run" if plan.line is None else f"line {plan.line}"
         match plan.verdict:
             case Verdict.SEND:
-                keyed = attrs.evolve(payment, idempotency_key=plan.key)
+                keyed = with_key(payment, plan.key)
                 self._waiting.append(Planned(row=row, plan=plan, payment=keyed))
             case Verdict.ON_RECORD:
                 self.known += 1
@@ -234,14 +257,17 @@ class Books:
                 reason = "its key may have been sent too long ago to be sent again"
                 self._trouble("unknown", row.line, reason, told=_forgotten(plan), key=plan.key)
 
-    def _settled(self, item: Planned, row: Row, settlement: Settlement) -> None:
-        self.counts.attempts += len(row.attempts)
-        self.retries += max(0, len(row.attempts) - 1)
-        self._tally.take(item.plan.key)
-        error, state = row.error, settlement.state
-        if error is None or state in {State.CONFIRMED, State.ALREADY_RECORDED}:
-            self._count(state)
-        elif isinstance(error, InvalidRequestError) and state is State.NOT_SENT:
+    def _tried(self, settlement: Settlement) -> None:
+        """Count the requests of rows that have come back."""
+        self.counts.attempts += settlement.attempts * len(settlement.keys)
+        self.retries += max(0, settlement.attempts - 1) * len(settlement.keys)
+        for key in settlement.keys:
+            self._tally.take(key)
+
+    def _in_trouble(self, item: Planned, error: CareValidateError, settlement: Settlement) -> None:
+        """Give a row that was asked for, and is not on record, its place."""
+        state = settlement.state
+        if isinstance(error, InvalidRequestError) and state is State.NOT_SENT:
             self._place("invalid", item.row, [Problem(error.field, error.reason)])
         elif state is State.REJECTED:
             self._trouble(state, item.row.line, own_words(error), key=item.plan.key, met=settlement)
@@ -333,7 +359,7 @@ class Books:
 
     async def _leave(self, items: Sequence[Planned], states: Sequence[State]) -> None:
         settlements = [
-            Settlement(key=key, state=state, attempts=self._tally.take(key))
+            Settlement(keys=[key], state=state, attempts=self._tally.take(key))
             for key, state in zip((item.plan.key for item in items), states, strict=True)
         ]
         self.counts.attempts += sum(settlement.attempts for settlement in settlements)
@@ -348,9 +374,8 @@ def _judged(plan: Plan, row: Row) -> Settlement:
     error = row.error
     earlier = Outcome.UNKNOWN if plan.may_have_landed else None
     match combined(earlier, row.outcome):
-        case Outcome.RECORDED:
-            fresh = row.receipt is not None and not row.receipt.meta.already_recorded
-            state = State.CONFIRMED if fresh else State.ALREADY_RECORDED
+        case Outcome.RECORDED:  # and not by this run, as far as it knows
+            state = State.ALREADY_RECORDED
         case Outcome.UNKNOWN:
             state = State.UNKNOWN
         case Outcome.REJECTED if _is_about_the_row(error):
@@ -358,7 +383,7 @@ def _judged(plan: Plan, row: Row) -> Settlement:
         case _:
             state = State.NOT_SENT
     return Settlement(
-        key=plan.key,
+        keys=[plan.key],
         state=state,
         attempts=len(row.attempts),
         error=None if error is None else type(error).__name__,

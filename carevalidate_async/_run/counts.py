@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Tally:
     """Counts the requests of payments under way by their keys; a hook of the client."""
 
+    wants = (AttemptEnded,)
+
     def __init__(self) -> None:
         self._attempts: dict[str, int] = {}
 

@@ -46,6 +46,8 @@ class Course:
         clock: Gives seconds.
     """
 
+    wants = (AttemptEnded,)
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._whole = Tile()  # all but what is in the tile under way

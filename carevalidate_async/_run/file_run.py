@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from carevalidate_async._run.counts import Trouble
     from carevalidate_async.models import PaymentConfirmation
 
-MOST_RESULTS = 4 * BATCH
+MOST_RESULTS = 2 * BATCH
 """Rows that are settled together, and that may wait for it."""
 
 GRACE = 10.0
@@ -55,7 +55,7 @@ GRACE = 10.0
 BEAT = 0.25
 """Seconds between two moments at which a watcher is told how far the run is, whatever it does."""
 
-_GROUP_SECONDS = 0.02
+_GROUP_SECONDS = 0.05
 
 
 @attrs.frozen(kw_only=True)
@@ -157,7 +157,10 @@ class FileRun:
         self._held_back: list[Trouble] = []  # of a batch that is rehearsed
         self._at_end = False
         self._upcoming: asyncio.Task[bool] | None = None  # plans the batch after the one in use
-        self._results: asyncio.Queue[Row | None] = asyncio.Queue(maxsize=MOST_RESULTS)
+        self._unsettled: list[Row] = []
+        self._arrived = asyncio.Event()  # some of those, or the last one before
+        self._room = asyncio.Event()  # for further ones
+        self._all_back = False
         self._trouble: str | None = None
         self._halt = asyncio.Event()  # no further row is sent
         self._enough = asyncio.Event()  # nor read
@@ -320,7 +323,11 @@ class FileRun:
                     async with limit, contextlib.aclosing(rows):
                         async for row in rows:
                             self._heed(row)
-                            await self._results.put(row)
+                            self._unsettled.append(row)
+                            self._arrived.set()
+                            if len(self._unsettled) >= MOST_RESULTS:
+                                self._room.clear()
+                                await self._room.wait()
                 except TimeoutError:
                     self._watcher.note("stopped while payments were in flight")
                 except CareValidateError:
@@ -328,7 +335,8 @@ class FileRun:
                 except (JournalError, OSError) as error:
                     trouble = error  # raised once those in flight are settled
                 watching.cancel()
-                await self._results.put(None)
+                self._all_back = True
+                self._arrived.set()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         if trouble is not None:
@@ -336,6 +344,9 @@ class FileRun:
 
     def _heed(self, row: Row) -> None:
         """Draw what *row* tells about the run."""
+        if row.error is None:
+            self._reached = True
+            return
         refused = isinstance(row.error, AuthenticationError | PermissionDeniedError)
         self._refused |= refused
         # A key that is refused keeps the vendor from looking at the payment at all.
@@ -387,14 +398,13 @@ class FileRun:
 
     async def _settle_results(self) -> None:
         """Settle in groups: putting a row on disk by itself costs as much as many."""
-        ended = False
-        while not ended:
-            group = [await self._results.get()]
+        while self._unsettled or not self._all_back:
+            await self._arrived.wait()
             await asyncio.sleep(_GROUP_SECONDS)
-            while len(group) < MOST_RESULTS and not self._results.empty():
-                group.append(self._results.get_nowait())
-            ended = group[-1] is None
-            await self._books.settle([row for row in group if row is not None])
+            group, self._unsettled = self._unsettled, []
+            self._arrived.clear()
+            self._room.set()
+            await self._books.settle(group)
             self._report()
 
     async def _account_for_the_rest(self) -> None:

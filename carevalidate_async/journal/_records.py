@@ -91,7 +91,7 @@ class Duplicates(enum.StrEnum):
     EACH = "each"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Candidate:
     """
     A row that could be sent.
@@ -119,7 +119,7 @@ class Verdict(enum.Enum):
     TOO_OLD = enum.auto()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Plan:
     """
     What to do with a candidate.
@@ -156,14 +156,14 @@ class Plan:
 @attrs.frozen(kw_only=True)
 class Settlement:
     """
-    What came of a row.
+    What came of rows that fared alike.
 
     Attributes:
-        key: The row's.
+        keys: Theirs.
 
-        state: Its new state.
+        state: Their new state.
 
-        attempts: Tries made for it in this run.
+        attempts: Tries made for each of them in this run.
 
         error: Name of the error's class.
 
@@ -172,7 +172,7 @@ class Settlement:
         code: The vendor's code.
     """
 
-    key: str
+    keys: list[str]
     state: State
     attempts: int = 0
     error: str | None = None
@@ -207,7 +207,7 @@ def settle(db: sqlite3.Connection, settlements: Iterable[Settlement], *, now: in
     for settled in settlements:
         doubt = settled.state is State.UNKNOWN
         facts = settled.state, doubt, settled.attempts, settled.error, settled.status, settled.code
-        alike.setdefault(facts, []).append(settled.key)
+        alike.setdefault(facts, []).extend(settled.keys)
     for came_of, keys in alike.items():
         db.execute(
             "UPDATE OR ROLLBACK rows SET state = ?, may_have_landed = ?, attempts = attempts + ?,"
