@@ -4,7 +4,8 @@ Sends sealed requests over aiohttp's connections without its session, which cost
 The only file that leans on parts of aiohttp that are not documented: that a connector's `connect`
 takes a `ClientRequest`, and that the protocol of its connections has `set_response_params`, `read`
 and `should_close`. All else stays aiohttp's: how connections are opened and trusted, and how
-answers are parsed. `unfit` says why it is not to be used; the session is used then.
+answers are parsed that `_piece.py` does not read. `unfit` says why it is not to be used; the
+session is used then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from carevalidate_async._body import read_bounded, whole
+from carevalidate_async._piece import read_piece
 from carevalidate_async._wire import NoReply, Reply, plain_headers
 
 if TYPE_CHECKING:
@@ -64,6 +66,78 @@ def is_replaced() -> bool:
     return aiohttp.ClientSession._request is not _REQUEST  # noqa: SLF001 - as above
 
 
+class Ear(asyncio.Protocol):
+    """
+    Hears the answers on a connection, and hands on to aiohttp's protocol all that is no plain one.
+
+    Args:
+        handler: That protocol.
+
+        loop: The event loop.
+    """
+
+    def __init__(self, handler: ResponseHandler, loop: asyncio.AbstractEventLoop) -> None:
+        self._handler = handler
+        self._loop = loop
+        self._waiter: asyncio.Future[Reply | None] | None = None
+        self._parsing = False  # aiohttp's parser is at an answer
+
+    def listen(self) -> asyncio.Future[Reply | None]:
+        """Return what will be the answer, or None once aiohttp's parser is at it."""
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
+
+    def stop(self) -> None:
+        """Expect nothing until `listen`."""
+        self._waiter = None
+        self._parsing = False
+
+    def give_up(self, error: BaseException) -> None:
+        """Let whoever waits for the answer meet *error*."""
+        # Not by way of the handler, which forgets its error when it is closed.
+        waiter, self._waiter = self._waiter, None
+        if waiter is None:
+            self._handler.set_exception(error)
+        elif not waiter.done():
+            waiter.set_exception(error)
+
+    def data_received(self, data: bytes) -> None:
+        """Read an answer that is whole and plain; leave any other to the handler."""
+        if self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            reply = read_piece(data)
+            if not waiter.done():
+                waiter.set_result(reply)
+            if reply is not None:
+                return
+            self._parsing = True
+            self._handler.set_response_params(
+                read_until_eof=True, auto_decompress=False, read_bufsize=_CHUNK
+            )
+        if self._parsing:
+            self._handler.data_received(data)
+        else:  # nobody asked: what comes next could be no answer
+            self._handler.force_close()
+
+    def eof_received(self) -> None:
+        """Let the handler hear of it."""
+        self._handler.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let the handler hear of it, and whoever listens."""
+        self._handler.connection_lost(exc)
+        if self._waiter is not None:
+            self.give_up(self._handler.exception() or aiohttp.ServerDisconnectedError())
+
+    def pause_writing(self) -> None:
+        """Let the handler hear of it."""
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Let the handler hear of it."""
+        self._handler.resume_writing()
+
+
 class Line:
     """
     A connection.
@@ -71,16 +145,22 @@ class Line:
     Attributes:
         connection: As aiohttp's connector gave it.
 
+        ear: Hears what comes on it; None where the connection is lost.
+
         since: Moment on the loop's clock since which nobody uses it.
     """
 
-    __slots__ = ("_poll", "connection", "since")
+    __slots__ = ("_poll", "connection", "ear", "since")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self.connection = connection
+        self.ear: Ear | None = None
         self.since = 0.0
         self._poll: Callable[[int], object] | None = None
-        transport = connection.transport
+        transport, protocol = connection.transport, connection.protocol
+        if transport is not None and protocol is not None:
+            self.ear = Ear(protocol, loop)
+            transport.set_protocol(self.ear)
         sock = None if transport is None else transport.get_extra_info("socket")
         if sock is not None and hasattr(select, "poll"):
             poll = select.poll()
@@ -154,7 +234,7 @@ class Direct:
         # asyncio takes memory for 256 KiB at each read, which the system may have to clear first.
         if isinstance(getattr(connection.transport, "max_size", None), int):
             connection.transport.max_size = _CHUNK  # type: ignore[union-attr]  # as seen
-        return Line(connection)
+        return Line(connection, self._loop)
 
     async def exchange(self, line: Line, sealed: Sealed, flight: Flight) -> Reply | NoReply:
         """
@@ -171,37 +251,27 @@ class Direct:
         protocol, transport = connection.protocol, connection.transport
         kept = False
         try:
-            if protocol is None or transport is None:
+            if protocol is None or transport is None or line.ear is None:
                 raise aiohttp.ClientConnectionError("the connection was lost at once")
             if protocol.should_close:
                 return NoReply(what="no connection (an answer lay on it)", sent=False)
             prepared = self._prepared(sealed.head)
-            protocol.set_response_params(
-                read_until_eof=True, auto_decompress=False, read_bufsize=_CHUNK
-            )
-            flight.on_expiry = lambda: protocol.set_exception(TimeoutError())
+            ear = line.ear
+            flight.on_expiry = lambda: ear.give_up(TimeoutError())
             if flight.expired:  # while nobody was there to be told
                 raise TimeoutError
             flight.start()
+            answer = ear.listen()
             transport.write(prepared.render(sealed.body))
-            try:
-                message, payload = await protocol.read()
-                while message.code < 200 and message.code != _SWITCHING:
-                    message, payload = await protocol.read()
-            except HttpProcessingError as error:
-                raise aiohttp.ClientResponseError(
-                    prepared.request.request_info, (), status=error.code
-                ) from None
-            body = await _body(payload, message.headers, flight)
-            reply = Reply(
-                status=message.code,
-                headers=plain_headers(message.headers),
-                body=body,
-            )
+            reply = await answer
+            if reply is None:
+                reply = await _parsed(protocol, prepared, flight)
             kept = _can_carry_another(protocol, transport)
             return reply
         finally:
             flight.on_expiry = None
+            if line.ear is not None:
+                line.ear.stop()
             if kept:
                 self._keep(line)
             else:
@@ -281,6 +351,23 @@ def _renderer(head: Head, path: str, host: str) -> Callable[[bytes], bytes]:
 
     # It only returns them, so that it is in no traceback: what is within a function is shown there.
     return lambda body: b"%b%d\r\n\r\n%b" % (rendered, len(body), body)
+
+
+async def _parsed(protocol: ResponseHandler, prepared: _Prepared, flight: Flight) -> Reply:
+    """Return the answer that aiohttp's parser reads."""
+    try:
+        message, payload = await protocol.read()
+        while message.code < 200 and message.code != _SWITCHING:
+            message, payload = await protocol.read()
+    except HttpProcessingError as error:
+        raise aiohttp.ClientResponseError(
+            prepared.request.request_info, (), status=error.code
+        ) from None
+    return Reply(
+        status=message.code,
+        headers=plain_headers(message.headers),
+        body=await _body(payload, message.headers, flight),
+    )
 
 
 def _can_carry_another(protocol: ResponseHandler, transport: asyncio.WriteTransport) -> bool:

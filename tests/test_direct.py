@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from carevalidate_async._pool import Home
 
+ONCE = RetryPolicy(max_attempts=1)
 PAGE = GOOD["/api/v1/customer-payment-confirmation"]
 
 
@@ -311,6 +312,56 @@ class TestKept:
 
             first, *others = [arrived.connection for arrived in server.requests]
             assert first not in others
+
+    @pytest.mark.parametrize("parts", [1, 2])
+    @pytest.mark.parametrize("more", [b"H", b"HTTP/1.1 200 OK\r\n", http(200, PAGE)])
+    async def test_nor_one_that_spoke_unasked_later(self, parts: int, more: bytes) -> None:
+        """
+        Nor is what it says while nobody asks, not even the beginning of an answer, and whoever read
+        the answer before.
+        """
+
+        async def says_more(wire: Wire) -> None:
+            answer = http(200, PAGE)
+            for start in range(parts):
+                wire.write(answer[start * 30 : (start + 1) * 30 if start < parts - 1 else None])
+                await asyncio.sleep(0.02)
+            wire.write(more)
+
+        async with (
+            RawServer(says_more, ok) as server,
+            CONFIRM.client(server.url, transport="direct") as client,
+        ):
+            await CONFIRM.ask(client)
+            await asyncio.sleep(0.1)
+            await CONFIRM.ask(client)
+
+            assert [1, 2] == [arrived.connection for arrived in server.requests]
+
+    async def test_a_plain_answer_takes_no_parser(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """
+        One that came in pieces does, or it is not understood.
+        """
+
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("no parser")
+
+        async def in_pieces(wire: Wire) -> None:
+            wire.write(http(200, PAGE)[:30])
+            await asyncio.sleep(0.02)
+            wire.write(http(200, PAGE)[30:])
+
+        async with (
+            RawServer(ok, in_pieces) as server,
+            CONFIRM.client(server.url, transport="direct", retry=ONCE) as client,
+        ):
+            with monkeypatch.context() as without:
+                without.setattr(ResponseHandler, "set_response_params", broken)
+                await CONFIRM.ask(client)
+            await CONFIRM.ask(client)
+
+            assert 2 == len(server.requests)
+            assert 1 == idle(client)
 
     @pytest.mark.parametrize("cancelled", [False, True])
     async def test_one_is_looked_at_before_it_is_used(self, *, cancelled: bool) -> None:
