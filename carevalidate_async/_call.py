@@ -238,9 +238,11 @@ class Call(Generic[RequestT, AnswerT]):
                     secret=self._secret,
                     now=time.time(),
                 )
-        result = self._conflict_as_success(result)
         self._on_wire = False
-        return self._noted(result, reply)
+        if reply is not None and not isinstance(result, CareValidateError):  # as most end
+            attempt = self._noted_attempt("ok", Outcome.RECORDED, reply.status)
+            return _Try(attempt=attempt, result=result, reply=reply, final=None)
+        return self._noted(self._conflict_as_success(result), reply)
 
     def _note_turn(self) -> None:
         self._began = self._now()
@@ -280,8 +282,7 @@ class Call(Generic[RequestT, AnswerT]):
             outcome = result.outcome
             happened = type(result).__name__
         else:
-            outcome = Outcome.RECORDED
-            happened = "already recorded" if result.meta.already_recorded else "ok"
+            outcome, happened = Outcome.RECORDED, "already recorded"
         status = reply.status if reply is not None else None
         attempt = self._noted_attempt(happened, outcome, status)
         return _Try(attempt=attempt, result=result, reply=reply, final=self._final(result))

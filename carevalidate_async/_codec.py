@@ -175,6 +175,7 @@ class Codec:
             raise WireError("; ".join(transform_error(error, format_exception=_reason))) from None
 
     def _dumper(self, kind: type, spell: Callable[[str], str]) -> Callable[[Any], dict[str, Any]]:
+        attrs.resolve_types(kind)  # or the first codec would see their names alone
         names: Any = {
             field.name: override(
                 rename=spell(field.name),

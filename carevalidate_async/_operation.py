@@ -74,6 +74,8 @@ class OnceOnly:
     repeatable = False
 
 
+_SHORT = 64  # bytes
+_MOST_REMEMBERED = 16
 _NO_CHANCE = 8  # characters; a shorter text may be in an answer by chance
 _LONG_NUMBER = re.compile(r"[0-9]{10}")  # as long as a phone number
 
@@ -120,6 +122,8 @@ class Operation(Generic[RequestT, AnswerT]):
     shape: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is
     result: tuple[str, ...] = ()
     echo: tuple[str, ...] = ()
+    _yes: set[tuple[int, bytes]] = attrs.field(init=False, factory=set)
+    """Answers that said yes and no more, as they came: most are the same, byte by byte."""
 
     def __repr__(self) -> str:
         return f"<{self.dialect.name} {self.name}: {self.method} {self.path}>"
@@ -209,6 +213,8 @@ class Operation(Generic[RequestT, AnswerT]):
 
             now: POSIX time, for a Retry-After that is a date.
         """
+        if (reply.status, reply.body) in self._yes:
+            return self.gives()
         verdict = judge(self.dialect, reply)
         if isinstance(verdict, No):
             return self._error(verdict, reply, (*private_texts(request), secret.reveal()), now)
@@ -216,9 +222,12 @@ class Operation(Generic[RequestT, AnswerT]):
         if not isinstance(verdict, Unreadable):
             try:
                 echo = {name: fields[name] for name in self.echo} if self.echo else {}
-                return self._load(verdict.document, echo)
+                answer = self._load(verdict.document, echo)
             except WireError as error:
                 reason = str(error)
+            else:
+                self._remember(reply, answer)
+                return answer
         return ResponseDecodeError(
             f"{self.name}: HTTP {reply.status} that cannot be read: {reason}",
             status=reply.status,
@@ -226,6 +235,14 @@ class Operation(Generic[RequestT, AnswerT]):
             outcome=Outcome.UNKNOWN,
             retryable=True,
         )
+
+    def _remember(self, reply: Reply, answer: AnswerT) -> None:
+        """Note an answer that tells nothing about anybody: it need not be read again."""
+        bare = len(attrs.fields(self.gives)) == len(attrs.fields(Answer))
+        if bare and not answer.extra and len(reply.body) <= _SHORT:
+            if len(self._yes) >= _MOST_REMEMBERED:
+                self._yes.clear()
+            self._yes.add((reply.status, reply.body))
 
     def _load(self, document: Mapping[str, Any], echo: Mapping[str, Any]) -> AnswerT:
         data: Any = document

@@ -645,6 +645,59 @@ class TestArguments:
                 await getattr(care, operation.name)(*first, wrong)
 
 
+class TestRemembered:
+    def test_an_answer_that_says_yes_and_no_more(self) -> None:
+        """
+        Its bytes need not be read again; what comes of them is another object each time.
+        """
+        reply = Reply(status=200, headers={}, body=b'{"success": true, "status": 200 }')
+        one, other = read(CONFIRM_PAYMENT, reply), read(CONFIRM_PAYMENT, reply)
+
+        assert (200, reply.body) in CONFIRM_PAYMENT._yes
+        assert ConfirmationReceipt() == one == other
+        assert one is not other
+
+    @pytest.mark.parametrize(
+        ("operation", "status", "body"),
+        [
+            (CONFIRM_PAYMENT, 200, b'{"success":true,"name":"Ann"}'),
+            (CONFIRM_PAYMENT, 200, b'{"success":true}' + b" " * 99),
+            (CONFIRM_PAYMENT, 200, b'{"success":false}'),
+            (CONFIRM_PAYMENT, 200, b'{}'),
+            (CONFIRM_PAYMENT, 409, b'{"success":true}'),
+            (CONFIRM_PAYMENT, 500, b'{"success":true}'),
+            (UPDATE_USER_PAYMENT, 200, b'{"success":true,"data":{"code":"OK"}}'),
+            (CREATE_PAYMENT_INTENT, 200, b'{"success":true,"data":{"paymentIntentSecret":"s"}}'),
+            (UPDATE_PAYMENT_METHOD, 200, b'{"status":"action-successful","data":{"id":42}}'),
+        ],
+    )
+    def test_no_other_is(self, operation: Operation[Any, Any], status: int, body: bytes) -> None:
+        """
+        What says more, or no, is read each time, and nothing of it is kept.
+        """
+        answer(operation, status, body)
+
+        assert body not in {known for _, known in operation._yes}
+
+    def test_few_are(self) -> None:
+        """
+        A vendor whose answers differ fills no memory.
+        """
+        for blanks in range(40):
+            answer(CONFIRM_PAYMENT, 200, b'{"success":true}' + b" " * blanks)
+
+        assert 16 >= len(CONFIRM_PAYMENT._yes) > 0
+
+    def test_the_status_counts(self) -> None:
+        """
+        The same bytes under another status are another answer.
+        """
+        body = b'{"success":true }'
+        answer(CONFIRM_PAYMENT, 200, body)
+
+        assert isinstance(answer(CONFIRM_PAYMENT, 500, body), APIStatusError)
+
+
 class TestSecretInRequest:
     def test_two_credentials(self) -> None:
         """
