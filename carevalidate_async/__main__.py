@@ -6,7 +6,7 @@ import gc
 import logging
 import sys
 
-_OBJECTS = 20_000
+OBJECTS = 20_000
 """
 Objects that this process makes before Python looks which of them hold each other for nothing.
 
@@ -29,7 +29,7 @@ def main() -> None:
         sys.exit(130)
     # What the log says, the commands say in their own words.
     logging.getLogger("carevalidate_async").addHandler(logging.NullHandler())
-    gc.set_threshold(_OBJECTS)
+    gc.set_threshold(OBJECTS)
     with own_process():
         cli(prog_name="carevalidate")
 

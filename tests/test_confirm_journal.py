@@ -295,7 +295,7 @@ class TestTrouble:
         """
         count = 3000
         options = (payments(*range(count)), "--base-url", served.url, "--journal", "journal")
-        limited = ["sh", "-c", 'ulimit -f 600; exec "$@"', "sh"]  # blocks of 512 or of 1024 bytes
+        limited = ["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh"]  # blocks of 512 or of 1024 bytes
         full = subprocess.run(
             [*limited, sys.executable, "-m", "carevalidate_async", "confirm", *options, "--json"],
             capture_output=True,

@@ -663,7 +663,7 @@ class TestRemembered:
             (CONFIRM_PAYMENT, 200, b'{"success":true,"name":"Ann"}'),
             (CONFIRM_PAYMENT, 200, b'{"success":true}' + b" " * 99),
             (CONFIRM_PAYMENT, 200, b'{"success":false}'),
-            (CONFIRM_PAYMENT, 200, b'{}'),
+            (CONFIRM_PAYMENT, 200, b"{}"),
             (CONFIRM_PAYMENT, 409, b'{"success":true}'),
             (CONFIRM_PAYMENT, 500, b'{"success":true}'),
             (UPDATE_USER_PAYMENT, 200, b'{"success":true,"data":{"code":"OK"}}'),
