@@ -19,7 +19,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 FAULTY = b"key-that-fails"
 """Of the requests under this API key some fail."""
@@ -112,10 +113,14 @@ def _is_whole(data: bytes) -> bool:
     return length is not None and len(body) >= int(length[1])
 
 
-@contextlib.contextmanager
-def running(*options: str) -> Iterator[str]:
+def running(*options: str) -> AbstractContextManager[str]:
     """Start a stub, and give its URL."""
-    command = [sys.executable, "-m", "benchmarks.compare.stub", *options]
+    return started([sys.executable, "-m", "benchmarks.compare.stub", *options])
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str]) -> Iterator[str]:
+    """Start a server that says its URL, and give that."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
