@@ -9,7 +9,7 @@ import os
 import uuid
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carevalidate_async._checks import check_key
 from carevalidate_async.errors import InvalidRequestError
@@ -86,18 +86,16 @@ def _facts(parts: Sequence[object]) -> list[str] | InvalidRequestError:
     """Return the text that each part is, with its kind and its length in front."""
     facts = []
     for index, part in enumerate(parts):
-        if type(part) is str and part.isascii():  # as most are
-            facts.append(f"text:{len(part)}:{part}")
+        plain: Any = part.value if isinstance(part, enum.Enum) else part
+        kind = type(plain)
+        if kind is str and plain.isascii():  # as most are
+            facts.append(f"text:{len(plain)}:{plain}")
             continue
-        if part is None:
+        if plain is None:
             facts.append(_NONE)
             continue
-        plain = part.value if isinstance(part, enum.Enum) else part
-        kind = type(plain)
         # Days and amounts repeat from payment to payment. A number that is none has no hash.
-        known = kind is date or (
-            isinstance(plain, Decimal) and kind is Decimal and plain.is_finite()
-        )
+        known = kind is date or (kind is Decimal and plain.is_finite())
         fact = _known(plain) if known else _canonical(plain)
         if fact is None:
             # A datetime's text depends on its timezone, a float's on its rounding.
@@ -113,8 +111,6 @@ def _canonical(part: object) -> str | None:
     text: tuple[str, str] | None = None
     # bool before int, datetime before date: each is a kind of the other.
     match part:
-        case None:
-            text = "none", ""
         case bool():
             text = "bool", str(part)
         case str() | uuid.UUID():

@@ -95,11 +95,21 @@ class _Silent:
     def note(self, *_: object) -> None: ...
 
 
+def _file(count: int) -> bytes:
+    rows = "".join(
+        f"case-{number},patient@example.com,+12025550123,decision-1,49.90,"
+        "Payment for Compounded Semaglutide,2026-11-02,PAID,2026-12-02\n"
+        for number in range(count)
+    )
+    return (HEADER + rows).encode()
+
+
 @contextlib.asynccontextmanager
 async def bulk_with_journal(target: Target) -> AsyncIterator[Play]:
     """Do what ``carevalidate confirm`` does: read a file, and keep a journal of its rows."""
     gc.set_threshold(OBJECTS)  # as the command does
     run = 0
+    files: dict[int, bytes] = {}  # made once: a run reads its file
     with tempfile.TemporaryDirectory() as folder:
         async with client(target) as care:
 
@@ -107,15 +117,11 @@ async def bulk_with_journal(target: Target) -> AsyncIterator[Play]:
                 nonlocal run
                 run += 1
                 tally, course = Tally(), Course()
-                rows = "".join(
-                    f"case-{run}-{number},patient@example.com,+12025550123,decision-1,49.90,"
-                    "Payment for Compounded Semaglutide,2026-11-02,PAID,2026-12-02\n"
-                    for number in range(count)
-                )
+                rows = files.get(count) or files.setdefault(count, _file(count))
                 path = pathlib.Path(folder, f"{run}.journal")
                 async with Journal(str(path), target="stub") as journal:
                     file_run = FileRun(
-                        RowReader(io.BytesIO((HEADER + rows).encode())),
+                        RowReader(io.BytesIO(rows)),
                         client=care.with_options(hooks=[tally, course]),
                         journal=journal,
                         watcher=_Silent(),
