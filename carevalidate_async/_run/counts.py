@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Tally:
     """Counts the requests of payments under way by their keys; a hook of the client."""
 
-    wants = (AttemptEnded,)
+    wants: tuple[type[Event], ...] = (AttemptEnded,)
 
     def __init__(self) -> None:
         self._attempts: dict[str, int] = {}

@@ -46,7 +46,7 @@ class Course:
         clock: Gives seconds.
     """
 
-    wants = (AttemptEnded,)
+    wants: tuple[type[Event], ...] = (AttemptEnded,)
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
