@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.compare import field
 from benchmarks.compare.guard import worse
 from benchmarks.compare.rounds import Setting, play
-from benchmarks.compare.table import document, lines
+from benchmarks.compare.table import bars, document, lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=3000, help="Of a contender in a round.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=pathlib.Path, metavar="PATH", help="What was measured.")
+    parser.add_argument("--plot", action="store_true", help="Show bars beside the tables.")
     parser.add_argument("--guard", action="store_true", help="Compare with what was recorded.")
     options = parser.parse_args()
     if options.guard:
@@ -49,7 +50,8 @@ def main() -> int:
         chosen = [one for one in contenders if _is_asked_for(one, options.only)]
         played = play(field.NAIVE, chosen, setting, calls=options.calls, rounds=options.rounds)
         found.append(document(setting, played))
-        print("\n".join([*lines(found[-1]), ""]), flush=True)
+        plot = [*bars(found[-1]), ""] if options.plot else []
+        print("\n".join([*lines(found[-1]), "", *plot]), flush=True)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0

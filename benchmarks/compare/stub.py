@@ -1,8 +1,8 @@
 """
 A vendor that answers without looking, in a process of its own.
 
-It spins on its sockets rather than sleep: a client that wakes a sleeping server pays for that, and
-the more the less it does itself.
+It spins on its sockets rather than sleep, unless it is told to be patient: a client that wakes a
+sleeping server pays for that, and the more the less it does itself.
 """
 
 from __future__ import annotations
@@ -52,11 +52,16 @@ class Stub:
         listener: Where it listens.
 
         tls: Its certificate; None for none.
+
+        patient: Whether it sleeps until something comes, for those who share its CPU.
     """
 
-    def __init__(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, listener: socket.socket, tls: ssl.SSLContext | None, *, patient: bool = False
+    ) -> None:
         self._listener = listener
         self._tls = tls
+        self._patience = None if patient else 0.0
         self._requests = 0
         self._begun: dict[int, bytes] = {}
         self._selector = selectors.DefaultSelector()
@@ -66,7 +71,7 @@ class Stub:
         self._listener.setblocking(False)  # noqa: FBT003 - its only argument
         self._selector.register(self._listener, selectors.EVENT_READ)
         while True:
-            for key, _ in self._selector.select(0):
+            for key, _ in self._selector.select(self._patience):
                 sock = key.fileobj
                 assert isinstance(sock, socket.socket)
                 if sock is self._listener:
@@ -134,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--certificate", help="PEM file with certificate and key")
     parser.add_argument("--core", type=int, help="CPU to run on")
+    parser.add_argument("--patient", action="store_true", help="sleep rather than spin")
     options = parser.parse_args()
     pin(options.core)
     tls = None
@@ -145,7 +151,7 @@ def main() -> None:
     scheme = "https" if tls else "http"
     print(f"{scheme}://{host}:{listener.getsockname()[1]}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
-        Stub(listener, tls).serve()
+        Stub(listener, tls, patient=options.patient).serve()
 
 
 def pin(core: int | None) -> None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 OFF = 0.05
 """How far two that are the same may be apart before a run says nothing."""
 
+BLOCK = 0.1
+"""What a character of a plot stands for."""
+
+MOST_BLOCKS = 60
+
 _LIBRARIES = (
     *("aiohttp", "attrs", "cattrs", "msgspec", "tenacity", "uvloop", "aiofastnet", "pyreqwest"),
     *("aiohttp-retry", "elastic-transport", "azure-core", "stripe", "openai", "httpx"),
@@ -68,6 +73,20 @@ def lines(found: dict[str, Any]) -> list[str]:
             )
     if found["void"]:
         told += ["", f"VOID: aiohttp beside itself is more than {OFF:.0%} off."]
+    return told
+
+
+def bars(found: dict[str, Any]) -> list[str]:
+    """Return the CPU time of a call as a plot, in characters; what is too long for it is cut."""
+    rows = {
+        name: row["cpu_by_aiohttp"] for name, row in found["contenders"].items() if len(row) > 1
+    }
+    width = max(map(len, rows), default=0)
+    told = [f"CPU of a call by aiohttp's, {found['setting']}; each block is {BLOCK}"]
+    for name, ratio in rows.items():
+        blocks = round(ratio / BLOCK)
+        bar = "█" * blocks if blocks <= MOST_BLOCKS else "█" * (MOST_BLOCKS - 1) + "→"
+        told.append(f"{name:{width}} {bar} {ratio:.2f}")
     return told
 
 
