@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 import msgspec
-from cattrs import BaseValidationError, Converter, transform_error
-from cattrs.fns import identity
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from carevalidate_async.models import (
     Answer,
@@ -38,6 +35,8 @@ from carevalidate_async.models import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from cattrs import Converter
 
 T = TypeVar("T")
 
@@ -140,25 +139,39 @@ class Codec:
     """
 
     def __init__(self, spell: Callable[[str], str]) -> None:
-        self._converter = Converter(detailed_validation=True)
-        self._converter.register_unstructure_hook(date, date.isoformat)
+        self._spell = spell
+        self._dump: Mapping[type, Callable[[Any], dict[str, Any]]] = {}
+        self._load: Mapping[type, Callable[[Mapping[str, Any]], Answer]] = {}
+        self._invalid: tuple[type[Exception], ...] = ()  # what cattrs raises
+
+    def prepare(self) -> None:
+        """
+        Make what turns models into objects and back, unless that is done.
+
+        It takes a while, since cattrs compiles code: not whenever the package is imported, and
+        before the first call rather than within it.
+        """
+        if self._load:
+            return
+        from cattrs import BaseValidationError, Converter
+
+        converter = Converter(detailed_validation=True)
+        converter.register_unstructure_hook(date, date.isoformat)
         for kind in (bool, int, str):
-            self._converter.register_structure_hook(kind, _strict(kind))
-        self._converter.register_structure_hook(Decimal, _read_number)
-        self._converter.register_structure_hook(datetime, _read_moment)
-        self._converter.register_structure_hook(PaymentStatus | str, _read_open_status)
+            converter.register_structure_hook(kind, _strict(kind))
+        converter.register_structure_hook(Decimal, _read_number)
+        converter.register_structure_hook(datetime, _read_moment)
+        converter.register_structure_hook(PaymentStatus | str, _read_open_status)
         # In this order: cattrs looks a nested class's hook up when it makes the outer one.
-        self._dump: dict[type, Callable[[Any], dict[str, Any]]] = {
-            kind: self._dumper(kind, spell) for kind in REQUESTS
-        }
-        self._load: dict[type, Callable[[Mapping[str, Any]], Answer]] = {
-            kind: self._loader(kind, spell) for kind in ANSWERS
-        }
+        self._dump = {kind: _dumper(converter, kind, self._spell) for kind in REQUESTS}
+        self._invalid = (BaseValidationError,)
+        self._load = {kind: _loader(converter, kind, self._spell) for kind in ANSWERS}
 
     def dump(self, model: object) -> dict[str, Any]:
         """Return a request *model* as a JSON object, without its unset fields."""
         dump = self._dump.get(type(model))
-        if dump is None:  # a subclass of the caller's
+        if dump is None:
+            self.prepare()  # or it is a subclass of the caller's
             dump = next(self._dump[kind] for kind in type(model).__mro__ if kind in self._dump)
         return dump(model)
 
@@ -169,50 +182,62 @@ class Codec:
         Raises:
             WireError: A field is missing or of a wrong type; it is named.
         """
+        self.prepare()
         try:
             return cast("T", self._load[kind](document))
-        except BaseValidationError as error:
+        except self._invalid as error:
+            from cattrs import transform_error
+
             raise WireError("; ".join(transform_error(error, format_exception=_reason))) from None
 
-    def _dumper(self, kind: type, spell: Callable[[str], str]) -> Callable[[Any], dict[str, Any]]:
-        attrs.resolve_types(kind)  # or the first codec would see their names alone
-        names: Any = {
-            field.name: override(
-                rename=spell(field.name),
-                # Of a field with another default than None, one that equals it may be required.
-                omit_if_default=field.default is None,
-                # cattrs would look up at each call what it has to do with them: nothing.
-                unstruct_hook=identity if field.type in _PLAIN else None,
-            )
-            for field in attrs.fields(kind)
-        }
-        dump: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(
-            kind, self._converter, **names
+
+def _dumper(
+    converter: Converter, kind: type, spell: Callable[[str], str]
+) -> Callable[[Any], dict[str, Any]]:
+    from cattrs.fns import identity
+    from cattrs.gen import make_dict_unstructure_fn, override
+
+    attrs.resolve_types(kind)  # or the first codec would see their names alone
+    names: Any = {
+        field.name: override(
+            rename=spell(field.name),
+            # Of a field with another default than None, one that equals it may be required.
+            omit_if_default=field.default is None,
+            # cattrs would look up at each call what it has to do with them: nothing.
+            unstruct_hook=identity if field.type in _PLAIN else None,
         )
-        self._converter.register_unstructure_hook(kind, dump)
-        return dump
+        for field in attrs.fields(kind)
+    }
+    dump: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(kind, converter, **names)
+    converter.register_unstructure_hook(kind, dump)
+    return dump
 
-    def _loader(self, kind: type[Answer], spell: Callable[[str], str]) -> Callable[[Any], Answer]:
-        ours = {field.name for field in attrs.fields(Answer)}
-        spelled = {
-            field.name: spell(field.name) for field in attrs.fields(kind) if field.name not in ours
-        }
-        names: Any = {name: override(rename=wire) for name, wire in spelled.items()}
-        names |= {name: override(omit=True) for name in ours}
-        known = make_dict_structure_fn(kind, self._converter, **names)
-        wires = frozenset(spelled.values())
 
-        if not wires:
-            return lambda document: kind(extra=document)
+def _loader(
+    converter: Converter, kind: type[Answer], spell: Callable[[str], str]
+) -> Callable[[Any], Answer]:
+    from cattrs.gen import make_dict_structure_fn, override
 
-        def load(document: Mapping[str, Any]) -> Answer:
-            answer = known(document, kind)
-            if document.keys() <= wires:
-                return answer
-            extra = {name: value for name, value in document.items() if name not in wires}
-            return attrs.evolve(answer, extra=extra) if extra else answer
+    ours = {field.name for field in attrs.fields(Answer)}
+    spelled = {
+        field.name: spell(field.name) for field in attrs.fields(kind) if field.name not in ours
+    }
+    names: Any = {name: override(rename=wire) for name, wire in spelled.items()}
+    names |= {name: override(omit=True) for name in ours}
+    known = make_dict_structure_fn(kind, converter, **names)
+    wires = frozenset(spelled.values())
 
-        return load
+    if not wires:
+        return lambda document: kind(extra=document)
+
+    def load(document: Mapping[str, Any]) -> Answer:
+        answer = known(document, kind)
+        if document.keys() <= wires:
+            return answer
+        extra = {name: value for name, value in document.items() if name not in wires}
+        return attrs.evolve(answer, extra=extra) if extra else answer
+
+    return load
 
 
 def _strict(kind: type[T]) -> Callable[[object, object], T]:
@@ -258,7 +283,7 @@ def _reason(error: BaseException, _: type | None) -> str:
 
 
 class Spelling(enum.Enum):
-    """The codecs there are; made once, since making one compiles code."""
+    """The codecs there are; one each, since preparing one compiles code."""
 
     CAMEL = Codec(camel)
     SNAKE = Codec(snake)

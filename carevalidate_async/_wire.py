@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import math
 from collections.abc import Callable, Mapping
 from datetime import UTC
@@ -161,8 +160,10 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
 
 
 def _seconds_until(text: str, now: float) -> float:
+    from email.utils import parsedate_to_datetime  # slow, and loaded with aiohttp in any case
+
     try:
-        moment = email.utils.parsedate_to_datetime(text)
+        moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:  # "-0000": a UTC time of unknown origin
             moment = moment.replace(tzinfo=UTC)
         return moment.timestamp() - now

@@ -18,7 +18,6 @@ from carevalidate_async._dialect import Dialect, HeaderSecret, Refusal, is_succe
 from carevalidate_async._operation import KeyInBody, OnceOnly, Operation, SetsState
 from carevalidate_async._private import discreet
 from carevalidate_async._secret import Secret
-from carevalidate_async.bulk import BulkOptions, Row, confirm_payments
 from carevalidate_async.errors import ConfigurationError, IdempotencyConflictError, Outcome
 from carevalidate_async.models import (
     CasePayment,
@@ -35,6 +34,8 @@ from carevalidate_async.session import Session
 if TYPE_CHECKING:
     import uuid
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+
+    from carevalidate_async.bulk import BulkOptions, Row
 
 ORIGINS: Mapping[str, str] = {
     "production": "https://api.care360-next.carevalidate.com",
@@ -172,6 +173,7 @@ class CareValidate(Client):
     ) -> None:
         given = Secret(api_key) if api_key is not None else None
         secret = checked_secret(given, what="API key", variable="CAREVALIDATE_API_KEY")
+        DIALECT.codec.prepare()
         super().__init__(Session.open(origin_of(environment, base_url), secret, **options))
 
     async def confirm_payment(
@@ -228,6 +230,9 @@ class CareValidate(Client):
                 the vendor refuses the credential or was down for too long. Payments that were not
                 taken from *payments* were not sent.
         """
+        # Who makes single calls alone never loads it.
+        from carevalidate_async.bulk import confirm_payments
+
         return confirm_payments(self, payments, **options)
 
     async def create_case_payment(

@@ -152,6 +152,7 @@ class Planocore(Client):
             raise ConfigurationError(f"application must be one of {', '.join(APPLICATIONS)}")
         if base_url is None:  # An empty one that was given is refused: it would mean production.
             base_url = os.environ.get("PLANOCORE_BASE_URL") or ORIGIN
+        DIALECT.codec.prepare()
         super().__init__(Session.open(base_url, secret, **options))
         self._application = application
 
