@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
-
-OBJECTS = 20_000
-"""
-Objects that this process makes before Python looks which of them hold each other for nothing.
-
-As often as by default (700), looking took a tenth of a run: hundreds of rows are at hand at any
-time, and are looked through again and again, while hardly anything is ever found.
-"""
 
 
 def main() -> None:
     """Run the command line; say which extra is missing when it is."""
     try:
+        from carevalidate_async._commands.garbage import look_seldom
         from carevalidate_async._commands.signals import own_process
         from carevalidate_async.cli import cli
     except ModuleNotFoundError as error:
@@ -29,7 +21,7 @@ def main() -> None:
         sys.exit(130)
     # What the log says, the commands say in their own words.
     logging.getLogger("carevalidate_async").addHandler(logging.NullHandler())
-    gc.set_threshold(OBJECTS)
+    look_seldom()
     with own_process():
         cli(prog_name="carevalidate")
 

@@ -199,19 +199,20 @@ class Gate:
             error: What it met; None for an answer.
         """
         now = self._loop.time()
+        if error is None:  # as most end
+            self._answered(ask, now)
+            return
         refused = is_refusal(error)
         asked = asked_wait(error)
         if self.adaptive:
-            if error is None or isinstance(error, APIStatusError | ResponseDecodeError):
+            if isinstance(error, APIStatusError | ResponseDecodeError):
                 wait = _with_jitter(asked) if refused and asked is not None else None
                 self._pacer.end(ask, now, refused=refused, wait=wait)
             # An answer that is lost took its time, too; what reached nobody tells nothing.
-            if not refused and (error is None or error.outcome is not Outcome.NOT_SENT):
+            if not refused and error.outcome is not Outcome.NOT_SENT:
                 self._limit.end(now - ask.began, self._in_flight)
         self._in_flight -= 1
-        if error is None:
-            self._heard(now)
-        elif is_fatal(error):
+        if is_fatal(error):
             self._give_up(Surrender(error, plight(error)))
         elif (refused or self.outages.down) and asked is not None and asked > self.max_outage:
             self._give_up(Surrender(error, f"the vendor asks to wait {asked:,.0f} s"))
@@ -220,6 +221,15 @@ class Gate:
         elif isinstance(error, APIStatusError):
             self._heard(now)
         self._give_up(self.outages.end(ask, now))
+        self._show(now)
+        self._news.set()
+
+    def _answered(self, ask: Ask, now: float) -> None:
+        if self.adaptive:
+            self._pacer.end(ask, now, refused=False)
+            self._limit.end(now - ask.began, self._in_flight)
+        self._in_flight -= 1
+        self._heard(now)  # so that there is no outage to end
         self._show(now)
         self._news.set()
 
@@ -247,7 +257,8 @@ class Gate:
         return self._limit.limit if self.adaptive else self._concurrency
 
     def _current_gap(self) -> float:
-        return max(self._gap, time_to_wait(1 / self._pacer.pace))
+        pace = self._pacer.pace
+        return self._gap if pace == math.inf else max(self._gap, time_to_wait(1 / pace))
 
     def _pause(self, now: float) -> float:
         return time_to_wait(self._pacer.until - now)

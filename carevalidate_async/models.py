@@ -143,16 +143,15 @@ def with_key(payment: PaymentConfirmation, key: str) -> PaymentConfirmation:
         return attrs.evolve(payment, idempotency_key=key)
     other = object.__new__(PaymentConfirmation)
     # What attrs does on each assignment to a frozen class is done once.
-    for field in _CONFIRMATION_FIELDS:
-        field.__set__(other, field.__get__(payment))
-    _CONFIRMATION_KEY.__set__(other, key)
+    for get, put in _CONFIRMATION_FIELDS:
+        put(other, get(payment))
+    _put_key(other, key)
     return other
 
 
-_CONFIRMATION_FIELDS = tuple(
-    vars(PaymentConfirmation)[field.name] for field in attrs.fields(PaymentConfirmation)
-)
-_CONFIRMATION_KEY = vars(PaymentConfirmation)["idempotency_key"]
+_slots = [vars(PaymentConfirmation)[field.name] for field in attrs.fields(PaymentConfirmation)]
+_CONFIRMATION_FIELDS = [(slot.__get__, slot.__set__) for slot in _slots]
+_put_key = vars(PaymentConfirmation)["idempotency_key"].__set__
 
 
 @discreet

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import pathlib
 import tempfile
@@ -13,7 +12,7 @@ from benchmarks.compare.bare import tls
 from benchmarks.compare.stub import FAULTY
 from benchmarks.compare.target import KEY, Target, payment
 from carevalidate_async import CareValidate
-from carevalidate_async.__main__ import OBJECTS
+from carevalidate_async._commands.garbage import look_seldom
 from carevalidate_async._files.rows import RowReader
 from carevalidate_async._run.counts import Tally
 from carevalidate_async._run.course import Course
@@ -107,7 +106,7 @@ def _file(count: int) -> bytes:
 @contextlib.asynccontextmanager
 async def bulk_with_journal(target: Target) -> AsyncIterator[Play]:
     """Do what ``carevalidate confirm`` does: read a file, and keep a journal of its rows."""
-    gc.set_threshold(OBJECTS)  # as the command does
+    look_seldom()  # as the command does
     run = 0
     files: dict[int, bytes] = {}  # made once: a run reads its file
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ A file imports only from those above it.
 | file | purpose |
 |---|---|
 | `output.py` | what is printed, and what becomes of a pipe that breaks |
+| `garbage.py` | how often Python looks for garbage |
 | `signals.py` | what becomes of the signals that ask to end |
 | `command.py` | what all commands share: options, clients, how a command ends |
 | `key_age.py` | the option that says how old a key may be |
