@@ -26,7 +26,7 @@ _STRANGE = frozenset(
 )
 _HANDSHAKE = "sec-websocket-"
 _STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [ -~]*")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?[ \t]*")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): *([!-~](?:[ -~]*[!-~])?)? *")
 _LENGTH = re.compile("0|[1-9][0-9]{0,6}")
 
 

@@ -17,7 +17,7 @@ from carevalidate_async._wire import Reply, plain_headers
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 ODD = (
-    b"HTTP/1.1 503 Slow Down\r\nRetry-After:\t 7 \r\nX: \r\nX: b c\r\nConnection: Keep-Alive\r\n"
+    b"HTTP/1.1 503 Slow Down\r\nRetry-After:  7 \r\nX: \r\nX: b c\r\nConnection: Keep-Alive\r\n"
     b"Content-Length: 1\r\n\r\n\xff"
 )
 
@@ -36,7 +36,9 @@ def parsed(data: bytes) -> Reply | None:
         if message.should_close or not payload.is_eof():
             return None
         body = payload.read_nowait() if payload.total_bytes else b""
-        return Reply(status=message.code, headers=plain_headers(message.headers), body=body)
+        # Older versions leave the blanks after a value, which are none of it (RFC 9110, 5.5).
+        headers = {k: v.strip(" \t") for k, v in plain_headers(message.headers).items()}
+        return Reply(status=message.code, headers=headers, body=body)
     except HttpProcessingError:
         return None
     finally:
@@ -110,6 +112,8 @@ class TestLeavesAlone:
             (b"200 OK", b"304 Not Modified"),
             (b"200 OK", b"200 O\xe9"),
             (b"200 OK", b"200 " + b"O" * 300),
+            (b"Type:", b"Type:\t"),
+            (b"Length: 2", b"Length: 2\t"),
             (b"Type:", b"Type :"),
             (b"Type:", b"Type"),
             (b"Content-Type:", b":"),
