@@ -2,10 +2,11 @@
 Sends sealed requests over aiohttp's connections without its session, which costs most of a call.
 
 The only file that leans on parts of aiohttp that are not documented: that a connector's `connect`
-takes a `ClientRequest`, and that the protocol of its connections has `set_response_params`, `read`
-and `should_close`. All else stays aiohttp's: how connections are opened and trusted, and how
-answers are parsed that `_piece.py` does not read. `unfit` says why it is not to be used; the
-session is used then.
+takes a `ClientRequest`, and that the protocol of its connections, whose place on the transport an
+`Ear` takes, has `set_response_params`, `read`, `exception`, `set_exception`, `force_close` and
+`should_close`. All else stays aiohttp's: how connections are opened and trusted, and how answers
+are parsed that `_piece.py` does not read. `unfit` says why it is not to be used; the session is
+used then.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.append(str(ROOT))  # At the end, so that an installed package stays the one that is tested.
 
-from benchmarks.compare import field, guard  # noqa: E402
-from benchmarks.compare.rounds import Played, Setting, Turn  # noqa: E402
-from benchmarks.compare.table import (  # noqa: E402
+from benchmarks.compare import field, guard  # noqa: E402 - as the path above
+from benchmarks.compare.rounds import Played, Setting, Turn  # noqa: E402 - as the path above
+from benchmarks.compare.table import (  # noqa: E402 - as the path above
     BLOCK,
     MOST_BLOCKS,
     bars,
