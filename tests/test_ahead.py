@@ -87,3 +87,29 @@ class TestAhead:
             lines.append(row.line)
 
         assert [0, 1, 2, 3, 4] == lines
+
+    async def test_rows_that_wait_to_be_sent_are_rows_at_hand(self) -> None:
+        """
+        A batch that is taken lets no other be read in its place; as many are as are sent.
+        """
+        given = Given([FileRow(line=1, original="")] * (3 * ahead.MOST_ROWS))
+        reading = Ahead(given)
+        await reached(given, ahead.MOST_ROWS + 1)  # one is held until there is room
+        first = await reading.next(unless=asyncio.Event())
+        await asyncio.sleep(0.05)
+        still = given.count
+        reading.note(waiting=ahead.BATCH - 100)
+        await reached(given, still + 100)
+        await asyncio.sleep(0.05)
+
+        assert first is not None
+        assert ahead.BATCH == len(first)
+        assert ahead.MOST_ROWS + 1 == still
+        assert still + 100 == given.count
+        reading.close()
+
+
+async def reached(given: Given, count: int) -> None:
+    async with asyncio.timeout(10):
+        while given.count < count:
+            await asyncio.sleep(0.001)

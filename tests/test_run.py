@@ -13,7 +13,7 @@ import pytest
 
 from carevalidate_async._files.rejects import Rejects
 from carevalidate_async._files.rows import RowReader
-from carevalidate_async._run.ahead import BATCH
+from carevalidate_async._run.ahead import BATCH, MOST_ROWS
 from carevalidate_async._run.counts import Counts, Summary
 from carevalidate_async._run.course import Course
 from carevalidate_async._run.file_run import Bounds, FileRun
@@ -728,6 +728,38 @@ class TestStop:
 
         assert summary.interrupted
         assert 1 == summary.counts.confirmed
+
+
+class TestPlanning:
+    async def test_a_batch_is_planned_while_rows_of_the_last_one_wait(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A disk takes its time to put keys down; nobody waits for it as long as there are rows.
+        """
+        plan = Journal.plan
+        planned = 0
+        waiting: list[int] = []  # rows whose keys were on disk when a plan began
+
+        async def watched(journal: Journal, candidates: Any, duplicates: Duplicates) -> Any:
+            nonlocal planned
+            if planned >= BATCH:
+                waiting.append(planned - len(bench.client.keys))
+            plans = await plan(journal, candidates, duplicates)
+            planned += len(candidates)
+            return plans
+
+        def on_ask(_: PaymentConfirmation) -> None:
+            while any(thread.name == "rows" for thread in threading.enumerate()):
+                time.sleep(0.001)  # as long as not all rows were read
+
+        monkeypatch.setattr(Journal, "plan", watched)
+        bench.client.on_ask = on_ask
+        summary = await bench.run("".join(map(good, range(MOST_ROWS))))
+
+        assert MOST_ROWS == summary.counts.confirmed
+        assert waiting
+        assert min(waiting) > 0
 
 
 class TestTrouble:

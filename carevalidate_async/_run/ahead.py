@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from carevalidate_async._files.rows import Rows
 
 BATCH = 512
-"""Rows that are taken together."""
+"""Rows that are taken together, at most."""
+
+MOST_ROWS = 3 * BATCH
+"""
+Rows that are read and not yet sent, at most: read ahead, and taken and waiting.
+
+Those that wait count, so that a row is read for each one that is sent. The thread that reads would
+else make up for a whole batch at once, and hold up the event loop so long (Python lets one thread
+run at a time) that the vendor has answered all that was asked.
+"""
 
 MOST_BYTES = 16_777_216
 """Bytes of memory that rows take together, at most, which are read ahead, or taken together."""
@@ -39,8 +48,9 @@ class Ahead:
         self._loop = asyncio.get_running_loop()
         self._rows: deque[tuple[Read, int]] = deque()  # each with the bytes that it takes
         self._bytes = 0
+        self._waiting = 0  # rows that were taken
         self._lock = threading.Lock()
-        self._taken = threading.Condition(self._lock)  # rows, or no more are wanted
+        self._room = threading.Condition(self._lock)  # there may be some, or no more are wanted
         self._news = asyncio.Event()
         self._ended = False
         self._error: Exception | None = None
@@ -52,26 +62,16 @@ class Ahead:
         """
         Return the rows there are, a batch at most, once there are any; None at the end.
 
+        They count as waiting until `note` says how many do.
+
         Args:
             unless: Ends the wait for rows with None too.
         """
-        if unless.is_set():  # however many rows there are
-            return None
-        rows = asyncio.ensure_future(self._next())
-        stop = asyncio.ensure_future(unless.wait())
-        try:
-            await asyncio.wait({rows, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return rows.result() if rows.done() else None
-        finally:
-            rows.cancel()
-            stop.cancel()
-
-    async def _next(self) -> list[Read] | None:
-        while True:
-            await self._news.wait()
+        while not unless.is_set():  # however many rows there are
             with self._lock:
                 batch = [self._take() for _ in range(min(BATCH, len(self._rows)))]
-                self._taken.notify()
+                self._waiting += len(batch)
+                self._room.notify()
                 if not self._rows and not self._ended:
                     self._news.clear()
             if batch:
@@ -80,6 +80,14 @@ class Ahead:
                 raise self._error
             if self._ended:
                 return None
+            await _either(self._news, unless)
+        return None
+
+    def note(self, *, waiting: int) -> None:
+        """Note how many of the rows that were taken wait to be sent: so many fewer are read."""
+        with self._lock:
+            self._waiting = waiting
+            self._room.notify()
 
     def _take(self) -> Read:
         read, size = self._rows.popleft()
@@ -101,7 +109,7 @@ class Ahead:
         """Let the thread end."""
         with self._lock:
             self._closed = True
-            self._taken.notify()
+            self._room.notify()
 
     def _work(self) -> None:
         try:
@@ -120,7 +128,7 @@ class Ahead:
         size = read[0].memory
         with self._lock:
             while not (self._closed or self._has_room(size)):
-                self._taken.wait()
+                self._room.wait()
             if not self._closed:
                 self._rows.append((read, size))
                 self._bytes += size
@@ -131,8 +139,19 @@ class Ahead:
     def _has_room(self, size: int) -> bool:
         if not self._rows:  # for one, however long it is
             return True
-        return len(self._rows) < 2 * BATCH and self._bytes + size <= MOST_BYTES
+        at_hand = len(self._rows) + self._waiting
+        return at_hand < MOST_ROWS and self._bytes + size <= MOST_BYTES
 
     def _tell(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._news.set)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -122,6 +122,11 @@ class Books:
         self._in_flight: dict[int, Planned] = {}
         self._unplanned: deque[FileRow] = deque()  # of the batch that is being planned
 
+    @property
+    def waiting(self) -> int:
+        """Rows that are planned, or are being planned, and not yet handed out."""
+        return len(self._unplanned) + len(self._waiting)
+
     async def plan(self, batch: Sequence[tuple[FileRow, str]]) -> None:
         """
         Put the keys of the rows to be sent on disk, and give the other rows their place.

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from carevalidate_async._run.counts import Trouble
     from carevalidate_async.models import PaymentConfirmation
 
-MOST_RESULTS = 2 * BATCH
+MOST_RESULTS = 4 * BATCH
 """Rows that are settled together, and that may wait for it."""
 
 GRACE = 10.0
@@ -56,6 +56,7 @@ BEAT = 0.25
 """Seconds between two moments at which a watcher is told how far the run is, whatever it does."""
 
 _GROUP_SECONDS = 0.05
+_STEP = 64  # rows that are sent between two looks at how many are left
 
 
 @attrs.frozen(kw_only=True)
@@ -156,7 +157,7 @@ class FileRun:
         self._rehearsing = False
         self._held_back: list[Trouble] = []  # of a batch that is rehearsed
         self._at_end = False
-        self._upcoming: asyncio.Task[bool] | None = None  # plans the batch after the one in use
+        self._upcoming: asyncio.Task[bool] | None = None  # plans a batch, or has planned the last
         self._unsettled: list[Row] = []
         self._arrived = asyncio.Event()  # some of those, or the last one before
         self._room = asyncio.Event()  # for further ones
@@ -362,11 +363,19 @@ class FileRun:
             limit.reschedule(clock())
 
     def _at_hand(self) -> PaymentConfirmation | None:
-        return None if self._halt.is_set() else self._books.hand_out()
+        if self._halt.is_set():
+            return None
+        payment = self._books.hand_out()
+        waiting = self._books.waiting
+        if not waiting % _STEP:  # now and then
+            self._ahead.note(waiting=waiting)
+            if waiting < BATCH:
+                _ = self._plan_ahead()
+        return payment
 
     async def _payments(self) -> AsyncIterator[PaymentConfirmation]:
         while not self._halt.is_set():
-            payment = self._books.hand_out()
+            payment = self._at_hand()
             if payment is not None:
                 yield payment
             elif not await self._more():
@@ -376,16 +385,20 @@ class FileRun:
 
     async def _more(self) -> bool:
         """Wait until there are more planned rows; return False at the end of the file."""
-        if self._upcoming is None:
-            self._upcoming = asyncio.create_task(self._plan_batch())
+        planning = self._plan_ahead()
         # Shielded: what a plan has put on disk must also get into the counts.
-        if not await asyncio.shield(self._upcoming):
-            return False
-        self._upcoming = asyncio.create_task(self._plan_batch())
-        return True
+        return await asyncio.shield(planning)
+
+    def _plan_ahead(self) -> asyncio.Future[bool]:
+        """Plan a batch, unless that is under way, or was for the last time; return the task."""
+        task = self._upcoming
+        if task is None or (task.done() and not task.exception() and task.result()):
+            task = self._upcoming = asyncio.create_task(self._plan_batch())
+        return task
 
     async def _plan_batch(self) -> bool:
         """Read rows and put the keys of those to be sent on disk; return False at the end."""
+        self._ahead.note(waiting=self._books.waiting)
         batch = await self._ahead.next(unless=self._enough)
         if batch is None:
             self._at_end = self._at_end or self._ahead.drained
