@@ -20,53 +20,58 @@ Asynchronous payments at CareValidate, and payment methods at planocore.
 
 from __future__ import annotations
 
-from carevalidate_async._config import CallOptions, ClientOptions
-from carevalidate_async._policy import RetryPolicy, WorstCase
-from carevalidate_async._quota import RetryQuota
+import importlib
+import typing
+
 from carevalidate_async._version import __version__
-from carevalidate_async.carevalidate import CareValidate
-from carevalidate_async.errors import (
-    AnswerLostError,
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    Attempt,
-    AuthenticationError,
-    BadRequestError,
-    CareValidateError,
-    ClientClosedError,
-    ClientRequiredError,
-    ConfigurationError,
-    ConflictError,
-    GaveUp,
-    IdempotencyConflictError,
-    InternalServerError,
-    InvalidRequestError,
-    NotFoundError,
-    Outcome,
-    PermissionDeniedError,
-    RateLimitError,
-    ResponseDecodeError,
-    SessionExpiredError,
-    UnprocessableEntityError,
-)
-from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event, Hook
-from carevalidate_async.idempotency import derive_idempotency_key
-from carevalidate_async.models import (
-    Answer,
-    CasePayment,
-    CasePaymentRequest,
-    ConfirmationReceipt,
-    Meta,
-    PaymentConfirmation,
-    PaymentIntent,
-    PaymentIntentMetadata,
-    PaymentIntentRequest,
-    PaymentStatus,
-    ShippingAddress,
-    UserPaymentUpdate,
-    UserPaymentUpdated,
-)
+
+if typing.TYPE_CHECKING:
+    from carevalidate_async._config import CallOptions, ClientOptions
+    from carevalidate_async._policy import RetryPolicy, WorstCase
+    from carevalidate_async._quota import RetryQuota
+    from carevalidate_async.carevalidate import CareValidate
+    from carevalidate_async.errors import (
+        AnswerLostError,
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        Attempt,
+        AuthenticationError,
+        BadRequestError,
+        CareValidateError,
+        ClientClosedError,
+        ClientRequiredError,
+        ConfigurationError,
+        ConflictError,
+        GaveUp,
+        IdempotencyConflictError,
+        InternalServerError,
+        InvalidRequestError,
+        NotFoundError,
+        Outcome,
+        PermissionDeniedError,
+        RateLimitError,
+        ResponseDecodeError,
+        SessionExpiredError,
+        UnprocessableEntityError,
+    )
+    from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event, Hook
+    from carevalidate_async.idempotency import derive_idempotency_key
+    from carevalidate_async.models import (
+        Answer,
+        CasePayment,
+        CasePaymentRequest,
+        ConfirmationReceipt,
+        Meta,
+        PaymentConfirmation,
+        PaymentIntent,
+        PaymentIntentMetadata,
+        PaymentIntentRequest,
+        PaymentStatus,
+        ShippingAddress,
+        UserPaymentUpdate,
+        UserPaymentUpdated,
+    )
 
 __all__ = [
     "APIConnectionError",
@@ -119,3 +124,40 @@ __all__ = [
     "__version__",
     "derive_idempotency_key",
 ]
+
+# What is exported is loaded when it is first asked for, so that a command that needs a part of it
+# does not wait for all; in this order, since the later ones load the earlier ones anyway.
+_HOMES = (
+    "errors",
+    "hooks",
+    "idempotency",
+    "models",
+    "_policy",
+    "_quota",
+    "_config",
+    "carevalidate",
+)
+_MODULES = frozenset(
+    {
+        *("bulk", "carevalidate", "errors", "hooks", "idempotency", "journal", "models"),
+        *("planocore", "sandbox", "session", "testing"),
+    }
+)
+
+if not typing.TYPE_CHECKING:  # to which each name would be there
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name in __all__:
+            for home in _HOMES:
+                module = importlib.import_module(f"{__name__}.{home}")
+                if hasattr(module, name):
+                    value = getattr(module, name)
+                    globals()[name] = value  # so that this is called once
+                    return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -107,7 +107,7 @@ class TestImport:
         """
         Importing the package loads no server, no sandbox and nothing of the extras.
         """
-        loaded = run("-c", f"import sys, {module}; print(*sys.modules)").split()
+        loaded = run("-c", f"import sys; from {module} import *; print(*sys.modules)").split()
 
         assert module in loaded
         assert [] == [name for name in HEAVY if name in loaded]
@@ -143,6 +143,29 @@ class TestPublicNames:
         ]
 
         assert [] == missing
+        assert set(carevalidate_async.__all__) <= set(dir(carevalidate_async))
+
+    @pytest.mark.parametrize(
+        ("code", "told"),
+        [
+            ("from carevalidate_async import *; print(CareValidate.__name__)", "CareValidate"),
+            ("import carevalidate_async as c; print(c.errors.Outcome is c.Outcome)", "True"),
+            ("import carevalidate_async as c; print(c.sandbox.Sandbox.__name__)", "Sandbox"),
+            ("import carevalidate_async as c; print(hasattr(c, 'json'))", "False"),
+        ],
+    )
+    def test_loaded_when_asked_for(self, code: str, told: str) -> None:
+        """
+        Names and modules are there in a fresh process, whichever is asked for first.
+        """
+        assert f"{told}\n" == run("-c", code)
+
+    def test_a_name_that_is_not_there(self) -> None:
+        """
+        The message is Python's own.
+        """
+        with pytest.raises(AttributeError, match=r"^module 'carevalidate_async' has no .* 'Nope'$"):
+            _ = carevalidate_async.Nope  # type: ignore[attr-defined]
 
     def test_whole(self) -> None:
         """
@@ -262,7 +285,7 @@ class TestRepository:
         """
         What is slow is loaded with the first client, all at once.
         """
-        slow = "{'aiohttp', 'cattrs', 'tenacity', 'carevalidate_async.bulk'}"
+        slow = "{'aiohttp', 'attrs', 'cattrs', 'tenacity', 'carevalidate_async.bulk'}"
         look = f"print(sorted({slow} & sys.modules.keys()))"
         code = (
             f"import sys, carevalidate_async; {look}; carevalidate_async.CareValidate('k'); {look}"
@@ -271,7 +294,7 @@ class TestRepository:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout.splitlines()
 
-        assert ["[]", "['aiohttp', 'cattrs', 'tenacity']"] == told
+        assert ["[]", "['aiohttp', 'attrs', 'cattrs', 'tenacity']"] == told
 
     def test_the_first_call_loads_nothing(self) -> None:
         """
