@@ -149,6 +149,11 @@ def with_key(payment: PaymentConfirmation, key: str) -> PaymentConfirmation:
     return other
 
 
+def give_key(payment: PaymentConfirmation, key: str) -> None:
+    """Put a usable *key* into a *payment* that nobody else has seen yet; it is not copied."""
+    _put_key(payment, key)
+
+
 _slots = [vars(PaymentConfirmation)[field.name] for field in attrs.fields(PaymentConfirmation)]
 _CONFIRMATION_FIELDS = [(slot.__get__, slot.__set__) for slot in _slots]
 _put_key = vars(PaymentConfirmation)["idempotency_key"].__set__

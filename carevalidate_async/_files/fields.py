@@ -203,6 +203,9 @@ _LOOKS: Mapping[str, Callable[[str], str | None]] = {
 }
 
 
+_TEXTS = frozenset(FIELDS) - _READERS.keys() - {"idempotency_key"}
+"""Fields whose value is the text itself."""
+
 _LONGEST_VALUE = 32  # characters of a day, a state, an amount
 
 
@@ -258,6 +261,9 @@ def to_row(
         value = values.get(name)
         if type(value) is str:
             value = value.strip()
+            if name in _TEXTS and ORDINARY.fullmatch(value):  # as most are
+                fields[name] = value
+                continue
         if value is None or value == "":
             if name in REQUIRED:
                 found.append(Problem(name, "is missing"))

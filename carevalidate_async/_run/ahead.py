@@ -13,7 +13,7 @@ from carevalidate_async._files.fields import FileRow, content_key
 if TYPE_CHECKING:
     from carevalidate_async._files.rows import Rows
 
-BATCH = 512
+BATCH = 1024
 """Rows that are taken together, at most."""
 
 MOST_ROWS = 3 * BATCH

@@ -34,7 +34,7 @@ from carevalidate_async.journal import (
     State,
     Verdict,
 )
-from carevalidate_async.models import PaymentConfirmation, with_key
+from carevalidate_async.models import PaymentConfirmation, give_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -243,8 +243,8 @@ class Books:
         before = "an earlier run" if plan.line is None else f"line {plan.line}"
         match plan.verdict:
             case Verdict.SEND:
-                keyed = with_key(payment, plan.key)
-                self._waiting.append(Planned(row=row, plan=plan, payment=keyed))
+                give_key(payment, plan.key)  # which this row alone has
+                self._waiting.append(Planned(row=row, plan=plan, payment=payment))
             case Verdict.ON_RECORD:
                 self.known += 1
                 self._count(plan.state, earlier=True)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from carevalidate_async._run.counts import Trouble
     from carevalidate_async.models import PaymentConfirmation
 
-MOST_RESULTS = 4 * BATCH
+MOST_RESULTS = 2 * BATCH
 """Rows that are settled together, and that may wait for it."""
 
 GRACE = 10.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -31,7 +31,7 @@ from carevalidate_async.journal._records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _RANKS = range(3)
 _FREE_RANK = 2
@@ -41,14 +41,14 @@ _SINCE = f"CASE WHEN planned_at > :now + {MOST_STEP} THEN NULL ELSE planned_at E
 
 # No value is ever put into these texts, only the expressions above.
 _KNOWN = """
-SELECT json_group_array(json_array(key, content, state, may_have_landed, run, planned_at, EXISTS (
-    SELECT 1 FROM rows AS other WHERE other.content = rows.content AND other.nth > 1
-))) FROM rows WHERE key IN (SELECT value FROM json_each(?))
+SELECT json_group_array(json_array(key, line, content, state, may_have_landed, run, planned_at,
+    EXISTS (SELECT 1 FROM rows AS other WHERE other.content = rows.content AND other.nth > 1)
+)) FROM rows WHERE key IN (SELECT value FROM json_each(?))
 """
-# With OR ROLLBACK and without functions: a statement that could fail by itself keeps a copy of each
-# page that it changes, to take them back, and every new row changes another page.
+# With OR IGNORE or OR ROLLBACK, and without functions: a statement that could fail by itself keeps
+# a copy of each page that it changes, to take them back, and every new row changes another page.
 _NEW = """
-INSERT OR ROLLBACK INTO rows (key, content, nth, given_away, state, may_have_landed, by_hand, used,
+INSERT OR IGNORE INTO rows (key, content, nth, given_away, state, may_have_landed, by_hand, used,
     run, line, seen, attempts, planned_at)
 SELECT key, key, 1, 0, 'planned', 0, 0, :run, :run, value, 1, 0, :now FROM json_each(:lines)
 """
@@ -117,20 +117,20 @@ class Planner:
         by one, in the file's order.
         """
         keys = [row.content if row.key is None else row.key for row in candidates]
-        (found,) = self.db.execute(_KNOWN, (json.dumps(list(set(keys))),)).fetchone()
         # A row may have to do with another one by its content, too, whatever its key is.
         often = Counter(keys)
         often.update(row.content for row in candidates if row.key not in {None, row.content})
-        known = {key: facts for key, *facts in json.loads(found)}
-        new: dict[str, int] = {}
+        lines = {
+            key: row.line for key, row in zip(keys, candidates, strict=True) if often[key] == 1
+        }
+        known = self._put(lines)
         own: dict[str, str] = {}
         seen: dict[str, dict[str, int]] = {}
         plans: dict[int, Plan] = {}
         for place, (key, row) in enumerate(zip(keys, candidates, strict=True)):
-            if often[key] > 1:
+            if key not in lines:
                 continue
             if key not in known:
-                new[key] = row.line
                 if key != row.content:
                     own[key] = row.content
                 plans[place] = Plan(verdict=Verdict.SEND, key=key)
@@ -141,13 +141,24 @@ class Planner:
                 plan = self._again(key, state, planned_at, doubted=bool(doubt))
                 seen.setdefault(_changes(plan), {})[key] = row.line
                 plans[place] = plan
-        if new:
-            self.db.execute(_NEW, {**self._facts(), "lines": json.dumps(new)})
         if own:
             self.db.execute(_OWN_KEYS, {"contents": json.dumps(own)})
-        for changes, lines in seen.items():
-            self.db.execute(_SEEN.format(changes), {**self._facts(), "lines": json.dumps(lines)})
+        for changes, marked in seen.items():
+            self.db.execute(_SEEN.format(changes), {**self._facts(), "lines": json.dumps(marked)})
         return [plans.get(place) or self.plan_one(row) for place, row in enumerate(candidates)]
+
+    def _put(self, lines: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
+        """Put down the keys of rows, by the lines they stand in; return those that were known."""
+        facts = {**self._facts(), "lines": json.dumps(lines)}
+        if self.db.execute(_NEW, facts).rowcount == len(lines):  # as in most runs
+            return {}
+        (found,) = self.db.execute(_KNOWN, (json.dumps(list(lines)),)).fetchone()
+        # Each line of a file is planned once in a run.
+        return {
+            key: (*facts, last, planned_at, copied)
+            for key, line, *facts, last, planned_at, copied in json.loads(found)
+            if (last, line) != (self.run, lines[key])
+        }
 
     def plan_one(self, row: Candidate) -> Plan:
         """Return what to do with one row."""
