@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from benchmarks.compare.contender import Contender
 
 PROGRAM: tuple[tuple[Setting, Sequence[Contender]], ...] = (
-    (Setting(concurrency=64), field.ALL),
+    (Setting(concurrency=64), (*field.ALL, *field.LOOPS)),
     (Setting(concurrency=1), field.ALL),
     (Setting(concurrency=512), field.HOUSE),
     (Setting(concurrency=64, loop="uvloop"), field.HOUSE),
-    (Setting(concurrency=64, tls=True), field.HOUSE),
+    (Setting(concurrency=64, tls=True), (*field.HOUSE, *field.LOOPS)),
 )
 
 
@@ -44,7 +44,7 @@ def main() -> int:
     program = PROGRAM
     if options.concurrency is not None:
         setting = Setting(options.concurrency, tls=options.tls, loop=options.loop)
-        program = ((setting, field.ALL),)
+        program = ((setting, (*field.ALL, *field.LOOPS)),)
     found = []
     for setting, contenders in program:
         chosen = [one for one in contenders if _is_asked_for(one, options.only)]

@@ -34,11 +34,14 @@ class Contender:
         play: Gives what plays.
 
         share: Of the others' calls that it makes, so that a slow one holds nobody up.
+
+        loop: The event loop that it plays on; None for the table's.
     """
 
     name: str
     play: Player
     share: float = 1.0
+    loop: str | None = None
 
 
 def of_calls(make: Maker) -> Player:

@@ -29,9 +29,15 @@ PEERS = (
 HOUSE = (AGAIN, TUNED, LIMIT, *OURS)
 """Those that need no library but ours."""
 
+LOOPS = tuple(
+    Contender(f"carevalidate-async on {loop}", of_calls(ours.calls), loop=loop)
+    for loop in ("uvloop", "aiofastnet", "uvloop and aiofastnet")
+)
+"""Event loops that a program may choose; all others play on the table's."""
+
 ALL = (*HOUSE, *PEERS)
 
 
 def contender_named(name: str) -> Contender:
     """Return the contender of this name."""
-    return next(contender for contender in (NAIVE, *ALL) if contender.name == name)
+    return next(contender for contender in (NAIVE, *ALL, *LOOPS) if contender.name == name)

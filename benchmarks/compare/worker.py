@@ -18,6 +18,8 @@ from benchmarks.compare.stub import pin
 from benchmarks.compare.target import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmarks.compare.contender import Contender
 
 WARM_UP = 256
@@ -53,6 +55,20 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes event loops of this name."""
+    make = None
+    if "uvloop" in loop:
+        import uvloop
+
+        make = uvloop.new_event_loop
+    if "aiofastnet" in loop:
+        import aiofastnet
+
+        make = aiofastnet.loop_factory(make) if make else aiofastnet.loop_factory()
+    return make
+
+
 def main() -> None:
     """Play one contender."""
     from benchmarks.compare.field import contender_named
@@ -66,14 +82,10 @@ def main() -> None:
     parser.add_argument("--core", type=int)
     options = parser.parse_args()
     pin(options.core)
-    factory = None
-    if options.loop == "uvloop":
-        import uvloop
-
-        factory = uvloop.new_event_loop
+    contender = contender_named(options.name)
     target = Target(options.url, options.authority, options.concurrency)
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(play(contender_named(options.name), target))
+    with asyncio.Runner(loop_factory=factory(contender.loop or options.loop)) as runner:
+        runner.run(play(contender, target))
 
 
 if __name__ == "__main__":
