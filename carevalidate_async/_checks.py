@@ -137,6 +137,8 @@ def check_key(value: object) -> None:
     Raises:
         InvalidRequestError: Not 1 to 255 printable ASCII characters without outer blanks.
     """
+    if type(value) is str and len(value) <= MAX_KEY_LENGTH and _KEY.fullmatch(value):
+        return  # as nearly all are
     check_text("idempotency_key", value)
     if len(str(value)) > MAX_KEY_LENGTH:
         reason = f"has {len(str(value))} characters; {MAX_KEY_LENGTH} at most"

@@ -82,27 +82,27 @@ def checked_key(key: str | None) -> str:
     return key
 
 
-def _facts(parts: Sequence[object]) -> list[str] | InvalidRequestError:
+def _facts(parts: Sequence[Any]) -> list[str] | InvalidRequestError:
     """Return the text that each part is, with its kind and its length in front."""
     facts = []
     for index, part in enumerate(parts):
-        plain: Any = part.value if isinstance(part, enum.Enum) else part
-        kind = type(plain)
-        if kind is str and plain.isascii():  # as most are
-            facts.append(f"text:{len(plain)}:{plain}")
-            continue
-        if plain is None:
+        kind = type(part)
+        if kind is str and part.isascii():  # as most are
+            facts.append(f"text:{len(part)}:{part}")
+        elif part is None:
             facts.append(_NONE)
-            continue
-        # Days and amounts repeat from payment to payment. A number that is none has no hash.
-        known = kind is date or (kind is Decimal and plain.is_finite())
-        fact = _known(plain) if known else _canonical(plain)
-        if fact is None:
-            # A datetime's text depends on its timezone, a float's on its rounding.
-            reason = f"has no exact text: {type(plain).__name__}"
-            return InvalidRequestError(f"parts[{index}]", reason)
-        facts.append(fact)
-    if not any(fact not in _EMPTY for fact in facts):
+        else:
+            # These repeat from payment to payment. A number that is none has no hash.
+            repeats = kind is date or isinstance(part, enum.StrEnum)
+            known = repeats or (kind is Decimal and part.is_finite())
+            fact = _known(part) if known else _canonical(part)
+            if fact is None:
+                # A datetime's text depends on its timezone, a float's on its rounding.
+                plain = part.value if isinstance(part, enum.Enum) else part
+                reason = f"has no exact text: {type(plain).__name__}"
+                return InvalidRequestError(f"parts[{index}]", reason)
+            facts.append(fact)
+    if _EMPTY.issuperset(facts):
         return InvalidRequestError("parts", "must hold at least one business fact")
     return facts
 
@@ -111,6 +111,8 @@ def _canonical(part: object) -> str | None:
     text: tuple[str, str] | None = None
     # bool before int, datetime before date: each is a kind of the other.
     match part:
+        case enum.Enum():
+            return _NONE if part.value is None else _canonical(part.value)
         case bool():
             text = "bool", str(part)
         case str() | uuid.UUID():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-OBJECTS = 20_000
+OBJECTS = 50_000
 """
 Objects that are made before Python looks which of them hold each other for nothing.
 

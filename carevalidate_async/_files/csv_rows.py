@@ -109,13 +109,13 @@ class CsvRows:
             except RecordTooLongError:
                 yield self._too_long(line)
             else:
-                if "".join(cells).strip():
-                    yield self._row(line, cells)
+                text = "".join(cells)
+                if text and not text.isspace():
+                    yield self._row(line, cells, text)
             if self._doubt is not None:
                 raise DamagedError(self._doubt).after(f"line {line}")
 
-    def _row(self, line: int, cells: list[str]) -> FileRow:
-        text = "".join(cells)
+    def _row(self, line: int, cells: list[str], text: str) -> FileRow:
         if ("\n" in text or "\r" in text) and any(map(self._holds_rows, cells)):
             return self._broken(line, "")
         row = self._of_cells(line, cells)
