@@ -13,6 +13,7 @@ import pytest
 
 from carevalidate_async._files.rejects import Rejects
 from carevalidate_async._files.rows import RowReader
+from carevalidate_async._run import ahead
 from carevalidate_async._run.ahead import BATCH, MOST_ROWS
 from carevalidate_async._run.counts import Counts, Summary
 from carevalidate_async._run.course import Course
@@ -760,6 +761,35 @@ class TestPlanning:
         assert MOST_ROWS == summary.counts.confirmed
         assert waiting
         assert min(waiting) > 0
+
+    async def test_long_rows_are_planned_a_few_ahead(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Rows that wait to be sent are bounded by the memory that they take, as those are that are
+        read ahead.
+        """
+        plan = Journal.plan
+        batches: list[int] = []
+        waiting: list[int] = []
+
+        async def watched(journal: Journal, candidates: Any, duplicates: Duplicates) -> Any:
+            batches.append(len(candidates))
+            return await plan(journal, candidates, duplicates)
+
+        class Slow(FakeClient):
+            async def confirm_payment(self, *args: Any, **options: Any) -> ConfirmationReceipt:
+                await asyncio.sleep(0.0005)  # long enough for planning to be ahead
+                waiting.append(sum(batches) - len(self.keys))
+                return await super().confirm_payment(*args, **options)
+
+        monkeypatch.setattr(Journal, "plan", watched)
+        monkeypatch.setattr(ahead, "MOST_BYTES", 40_000)
+        bench.client = Slow()
+        await bench.run("".join(map(good, range(2000))), concurrency=1)
+
+        assert 64 < max(batches) < 200
+        assert max(waiting) < 2 * max(batches) + 64
 
 
 class TestTrouble:

@@ -158,6 +158,7 @@ class FileRun:
         self._held_back: list[Trouble] = []  # of a batch that is rehearsed
         self._at_end = False
         self._upcoming: asyncio.Task[bool] | None = None  # plans a batch, or has planned the last
+        self._last_batch = 0  # rows
         self._unsettled: list[Row] = []
         self._arrived = asyncio.Event()  # some of those, or the last one before
         self._room = asyncio.Event()  # for further ones
@@ -369,7 +370,7 @@ class FileRun:
         waiting = self._books.waiting
         if not waiting % _STEP:  # now and then
             self._ahead.note(waiting=waiting)
-            if waiting < BATCH:
+            if waiting < self._last_batch:  # by which long rows are bounded, too
                 _ = self._plan_ahead()
         return payment
 
@@ -403,6 +404,7 @@ class FileRun:
         if batch is None:
             self._at_end = self._at_end or self._ahead.drained
             return False
+        self._last_batch = len(batch)
         await self._books.plan(batch)
         self._report()
         return True
