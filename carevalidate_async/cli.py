@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import sys
 
@@ -66,6 +65,8 @@ def sandbox(  # noqa: PLR0917 - click passes them by name
 
     Exit status: 0 it was interrupted; 2 it could not begin, for the port is taken, say.
     """
+    import asyncio
+
     from carevalidate_async.sandbox import Sandbox
 
     async def serve() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import os
@@ -13,7 +12,6 @@ import tempfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from carevalidate_async._commands.command import (
@@ -138,6 +136,8 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     command, its configuration or the file is wrong and nothing was sent, or the API key was refused
     and nothing was recorded; 130 interrupted, the journal is intact.
     """
+    import asyncio
+
     from carevalidate_async._files.rows import FileError, FileFormat, RowReader
     from carevalidate_async._files.unpack import check_whole
 
@@ -165,6 +165,8 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
 async def _confirm(
     file: str, size: int | None, reader: RowReader, options: Options, stops: Stops
 ) -> int:
+    import attrs
+
     from carevalidate_async._commands.machine import Machine
     from carevalidate_async._commands.progress import show
     from carevalidate_async._run.counts import Tally

@@ -7,7 +7,6 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-import attrs
 import click
 
 from carevalidate_async._commands.command import Options, StopError
@@ -68,6 +67,8 @@ def note_old_keys(journal: Journal, note: Callable[[str], None]) -> None:
 
 async def end_run(journal: Journal, summary: Summary) -> None:
     """Put down how the run ended; where that cannot be, it is said and changes nothing."""
+    import attrs
+
     from carevalidate_async.journal import Duplicates, JournalError
 
     counts = attrs.asdict(summary.counts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -19,6 +18,8 @@ NOTE = "Stopping: payments in flight are finished first; once more to stop at on
 @contextlib.contextmanager
 def signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call *stop* on the event loop for each signal that asks to end."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     with _handled(lambda: loop.call_soon_threadsafe(stop)):
         yield
@@ -51,6 +52,8 @@ class Stops:
 
     def begin(self, stop: Callable[[], None], note: Callable[[str], None]) -> None:
         """Call *stop* on the event loop for each signal from now on, once *note* was told."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
 
         def ask() -> None:
@@ -101,6 +104,8 @@ class Interruption:
 
     def attach(self) -> None:
         """Cancel the current task, at once where a signal came before."""
+        import asyncio
+
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: a coroutine runs in one
         self._cancel = functools.partial(loop.call_soon_threadsafe, task.cancel)

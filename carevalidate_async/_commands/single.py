@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from carevalidate_async._commands.command import (
@@ -67,6 +65,8 @@ def _single(
 
         arguments: Further ones.
     """
+    import asyncio
+
     from carevalidate_async._commands import plain
     from carevalidate_async.errors import (
         AnswerLostError,
@@ -219,6 +219,8 @@ def update_user(**options: Any) -> int:  # noqa: ANN401 - click's options
     Exit status: 0 it is set; 1 the call failed, or its answer could not be shown; 2 the command or
     its configuration is wrong, and nothing was sent; 130 interrupted: it may have been carried out.
     """
+    import attrs
+
     from carevalidate_async.carevalidate import UPDATE_USER_PAYMENT
     from carevalidate_async.models import ShippingAddress
 
@@ -256,6 +258,8 @@ def update_payment_method(payment_method_id: int, **options: Any) -> int:  # noq
     or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been carried
     out.
     """
+    import attrs
+
     from carevalidate_async.models import PaymentMethodUpdate
     from carevalidate_async.planocore import UPDATE_PAYMENT_METHOD
 

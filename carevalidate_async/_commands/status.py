@@ -7,7 +7,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import attrs
 import click
 
 from carevalidate_async._commands.command import JSON, StopError, command
@@ -105,6 +104,8 @@ def _run(run: PastRun) -> str:
 
 def _document(journal: str, found: Status, steps: Sequence[Step]) -> dict[str, object]:
     """Return all of it as one JSON object; times are in UTC, ages in seconds."""
+    import attrs
+
     oldest = found.oldest
     return {
         "journal": click.format_filename(journal),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-import attrs
 import click
 
 from carevalidate_async._commands.output import name_of, one_line, say
@@ -192,6 +191,8 @@ def summary_document(
     report: str | None = None,
 ) -> dict[str, object]:
     """Return how a run went as one JSON object; `show_summary` says what is what."""
+    import attrs
+
     rows, seconds = summary.counts.rows, round(summary.elapsed, 3)
     return {
         **attrs.asdict(summary.counts),
