@@ -31,7 +31,7 @@ from carevalidate_async._flights import Flight
 from carevalidate_async._wire import Head, Sealed
 from carevalidate_async.sandbox import Sandbox
 from matrix.vendor import Vendor
-from raw_server import GOOD, RawServer, Wire, http, ok, silent
+from raw_server import GOOD, RawServer, Wire, fingerprint, http, ok, self_signed, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,6 +286,27 @@ class TestKept:
         async with (
             RawServer(closes) as server,
             CONFIRM.client(server.url, transport="direct") as client,
+        ):
+            await CONFIRM.ask(client)
+            await asyncio.sleep(0.05)
+            await CONFIRM.ask(client)
+
+            assert [1, 2] == [arrived.connection for arrived in server.requests]
+
+    async def test_one_whose_tls_ended_without_a_word_is_not_used(self) -> None:
+        """
+        A server that goes away below TLS takes no leave, and no request is lost on it.
+        """
+
+        async def goes_away(wire: Wire) -> None:
+            wire.write(http(200, PAGE))
+            await wire.writer.drain()
+            wire.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+        trusted = aiohttp.Fingerprint(fingerprint())
+        async with (
+            RawServer(goes_away, ok, tls=self_signed()) as server,
+            CONFIRM.client(server.url, transport="direct", retry=ONCE, ssl=trusted) as client,
         ):
             await CONFIRM.ask(client)
             await asyncio.sleep(0.05)
