@@ -20,6 +20,7 @@ from carevalidate_async.errors import (
     ConfigurationError,
     PermissionDeniedError,
     RateLimitError,
+    ResponseDecodeError,
 )
 
 STREAK = 16
@@ -246,3 +247,17 @@ def plight(error: CareValidateError) -> str:
     if isinstance(error, ClientClosedError | ConfigurationError):
         return f"the client cannot send ({error.summary})"
     return f"the vendor takes no payment ({name})"
+
+
+def own_words(error: CareValidateError) -> str:
+    """
+    Return what happened in words of ours.
+
+    An error's `summary` may repeat the vendor's, who may name a person that only the vendor knew.
+    """
+    if isinstance(error, APIStatusError):
+        code = "" if error.code is None else f", {error.code}"
+        return f"the vendor answered {error.status}{code}"
+    if isinstance(error, ResponseDecodeError):
+        return f"the vendor answered {error.status}, and the answer cannot be read"
+    return error.summary

@@ -6,9 +6,9 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from carevalidate_async._outage import own_words
 from carevalidate_async._run.counts import Counts, Summary
 from carevalidate_async._run.course import Course
-from carevalidate_async._run.groups import own_words
 from carevalidate_async.errors import (
     APIConnectionError,
     APITimeoutError,

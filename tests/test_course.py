@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carevalidate_async._outage import own_words
 from carevalidate_async._run.course import MOST_SPANS, RECENT, WIDTH, Course
 from carevalidate_async._run.groups import (
     MOST_EXAMPLES,
     MOST_GROUPS,
     MOST_LISTED,
     Troubles,
-    own_words,
 )
 from carevalidate_async._run.pauses import MOST as MOST_PAUSES
 from carevalidate_async._run.tiles import ERROR, SHORTEST

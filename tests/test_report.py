@@ -23,7 +23,7 @@ from carevalidate_async import (
     RetryPolicy,
     __version__,
 )
-from carevalidate_async._run.groups import own_words
+from carevalidate_async._outage import own_words
 from carevalidate_async.report import Facts, begin_report
 from carevalidate_async.report._wording import trouble
 from raw_server import RawServer, answers

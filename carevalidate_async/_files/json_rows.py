@@ -22,7 +22,7 @@ from carevalidate_async._files.kinds import FileError, FileFormat
 from carevalidate_async._files.lines import Lines, RecordTooLongError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 _SHOWN = 1000  # characters of a broken record in a rejects file
 _MOST_IGNORED = 50
@@ -115,41 +115,51 @@ class JsonRows:
             line = self._lines.begin()
 
     def _row(self, line: int, text: str) -> FileRow:
-        document: object = None
-        reason = "is not one JSON object"
-        try:
-            text.encode()
-            document = parsed(text)
-        except UnicodeEncodeError:
-            reason = "is not UTF-8 text; save the file as UTF-8"
-        except json.JSONDecodeError as error:
-            reason = f"is not one JSON object; see column {error.colno}{_fault(text, error.pos)}"
-        except RecursionError:
-            reason = "is nested too deeply"
-        if too_deep(document):
-            document, reason = None, "is nested too deeply"
-        if not isinstance(document, _Object):
-            return FileRow(line=line, problems=(Problem("", reason),), original=text)
-        if document.repeated:  # the object holds one of the values, the text all of them
-            twice = tuple(Problem(field, "is given twice") for field in document.repeated)
-            return FileRow(line=line, problems=twice, original=text)
-        values = {SPELLED[name]: value for name, value in document.items() if name in SPELLED}
-        if not values and any(map(_is_rows, document.values())):
-            inside = Problem("", "has objects in a list; write each of them on a line of its own")
-            return FileRow(line=line, problems=(inside,), original=text)
-        problems = [Problem(near, "is spelled differently") for near in near_misses(document)]
-        if values:  # otherwise its names may be what it says, such as addresses
-            self._ignore(document)
-        return to_row(line, values, JsonObject(text), problems)
+        row, names = object_row(line, text)
+        self._ignore(names)
+        return row
 
-    def _ignore(self, document: _Object) -> None:
-        for name in document:
+    def _ignore(self, names: Iterable[str]) -> None:
+        for name in names:
             if len(self.ignored) == _MOST_IGNORED:
                 return
             if name not in SPELLED and name not in ERROR_COLUMNS:
                 cut = shown(name)
                 if cut not in self.ignored:
                     self.ignored.append(cut)
+
+
+def object_row(line: int, text: str) -> tuple[FileRow, Collection[str]]:
+    """
+    Return the row that the text of one JSON object is, and the names in it, if any is a field's.
+
+    Names of which none is a field's are not returned: they may be what the object says, such as
+    addresses.
+    """
+    document: object = None
+    reason = "is not one JSON object"
+    try:
+        text.encode()
+        document = parsed(text)
+    except UnicodeEncodeError:
+        reason = "is not UTF-8 text; save the file as UTF-8"
+    except json.JSONDecodeError as error:
+        reason = f"is not one JSON object; see column {error.colno}{_fault(text, error.pos)}"
+    except RecursionError:
+        reason = "is nested too deeply"
+    if too_deep(document):
+        document, reason = None, "is nested too deeply"
+    if not isinstance(document, _Object):
+        return FileRow(line=line, problems=(Problem("", reason),), original=text), ()
+    if document.repeated:  # the object holds one of the values, the text all of them
+        twice = tuple(Problem(field, "is given twice") for field in document.repeated)
+        return FileRow(line=line, problems=twice, original=text), ()
+    values = {SPELLED[name]: value for name, value in document.items() if name in SPELLED}
+    if not values and any(map(_is_rows, document.values())):
+        inside = Problem("", "has objects in a list; write each of them on a line of its own")
+        return FileRow(line=line, problems=(inside,), original=text), ()
+    problems = [Problem(near, "is spelled differently") for near in near_misses(document)]
+    return to_row(line, values, JsonObject(text), problems), document if values else ()
 
 
 def parsed(text: str) -> object:

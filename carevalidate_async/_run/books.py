@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem, content_key, copy_cell
+from carevalidate_async._outage import own_words
 from carevalidate_async._run.ages import sent_in_words
 from carevalidate_async._run.counts import Counts, Tally, Trouble
-from carevalidate_async._run.groups import own_words
 from carevalidate_async.bulk import Row, combined
 from carevalidate_async.errors import (
     APIStatusError,

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from carevalidate_async._dialect import refusal_for_status
-from carevalidate_async.errors import APIStatusError, Outcome, ResponseDecodeError
+from carevalidate_async.errors import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from carevalidate_async.errors import CareValidateError
 
 MOST_GROUPS = 50
 """Kinds of trouble that are told apart; rows of any further kind are counted together."""
@@ -193,20 +192,6 @@ class Troubles:
         return sorted(
             (row for rows in self._listed.values() for row in rows), key=lambda row: row.line
         )
-
-
-def own_words(error: CareValidateError) -> str:
-    """
-    Return what happened in words of ours.
-
-    An error's `summary` may repeat the vendor's, who may name a person that only the vendor knew.
-    """
-    if isinstance(error, APIStatusError):
-        code = "" if error.code is None else f", {error.code}"
-        return f"the vendor answered {error.status}{code}"
-    if isinstance(error, ResponseDecodeError):
-        return f"the vendor answered {error.status}, and the answer cannot be read"
-    return error.summary
 
 
 def _is_older_doubt(outcome: str | None, error: str | None, status: int | None) -> bool:
