@@ -9,6 +9,7 @@ Asynchronous payments at CareValidate, and payment methods at planocore.
 - `carevalidate_async.errors`: what can go wrong, and what it means for the money.
 - `carevalidate_async.idempotency`: the keys that make a repeat safe.
 - `carevalidate_async.bulk`: many payments at a time.
+- `carevalidate_async.events`: what a consumer of events does with a message.
 - `carevalidate_async.hooks`: what a caller can watch.
 - `carevalidate_async.session`: a vendor's connections, credential and policy, below the clients.
 - `carevalidate_async.journal`: what a run over a file keeps on disk.
@@ -139,7 +140,7 @@ _HOMES = (
 )
 _MODULES = frozenset(
     {
-        *("bulk", "carevalidate", "errors", "hooks", "idempotency", "journal", "models"),
+        *("bulk", "carevalidate", "errors", "events", "hooks", "idempotency", "journal", "models"),
         *("planocore", "sandbox", "session", "testing"),
     }
 )
