@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -107,6 +108,48 @@ class TestAhead:
         assert ahead.MOST_ROWS + 1 == still
         assert still + 100 == given.count
         reading.close()
+
+    @pytest.mark.parametrize("broken", [False, True])
+    async def test_rows_that_come_in_the_very_moment_are_given(self, *, broken: bool) -> None:
+        """
+        Python may let the thread that reads run right after a look that found nothing; what it adds
+        then, and that it has ended, are seen together.
+        """
+        go = threading.Event()
+
+        class Late:
+            bytes_read = 0
+
+            def __iter__(self) -> Iterator[FileRow]:
+                go.wait()
+                yield FileRow(line=1)
+                if broken:
+                    raise OSError("the disk broke")
+
+        reading = Ahead(Late())  # type: ignore[arg-type]  # as much of it as is looked at
+        lock = reading._lock
+
+        class Lock:
+            def __enter__(self) -> None:
+                lock.acquire()
+
+            def __exit__(self, *exc_info: object) -> None:
+                lock.release()
+                if threading.current_thread() is threading.main_thread() and not go.is_set():
+                    go.set()
+                    while any(thread.name == "rows" for thread in threading.enumerate()):
+                        time.sleep(0.001)
+
+        reading._lock = Lock()  # type: ignore[assignment]
+        first = await reading.next(unless=asyncio.Event())
+
+        assert first is not None
+        assert [1] == [row.line for row, _ in first]
+        if broken:
+            with pytest.raises(OSError, match="broke"):
+                await reading.next(unless=asyncio.Event())
+        else:
+            assert None is await reading.next(unless=asyncio.Event())
 
 
 async def reached(given: Given, count: int) -> None:

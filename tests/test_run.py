@@ -791,6 +791,45 @@ class TestPlanning:
         assert 64 < max(batches) < 200
         assert max(waiting) < 2 * max(batches) + 64
 
+    async def test_rows_that_are_planned_at_the_very_end_get_their_place(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Of a run that ends early: also those that come while its journal is at work on others.
+        """
+        late = threading.Event()
+        turn = asyncio.Lock()  # the journal has one thread
+        plan, settle = Journal.plan, Journal.settle
+
+        class Late(io.BytesIO):
+            def readline(self, size: int | None = -1) -> bytes:
+                if self.tell() >= len(HEADER):
+                    late.wait(10)
+                return super().readline(size)
+
+        async def plan_slowly(journal: Journal, *args: Any) -> Any:
+            async with turn:
+                await asyncio.sleep(0.05)
+                return await plan(journal, *args)
+
+        async def settle_slowly(journal: Journal, *args: Any) -> None:
+            async with turn:
+                await asyncio.sleep(0.05)
+                await settle(journal, *args)
+
+        monkeypatch.setattr(Journal, "plan", plan_slowly)
+        monkeypatch.setattr(Journal, "settle", settle_slowly)
+        reader = RowReader(Late((HEADER + good(1) + good(2)).encode()))
+        async with Journal(bench.journal, target="t") as journal:
+            run = FileRun(reader, client=bench.client, journal=journal, watcher=bench.notes)
+            run._halt.set()  # as where the vendor refuses the key
+            _ = run._plan_ahead()
+            await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_later(0.02, late.set)  # while what is in flight settles
+            await run._account_for_the_rest()
+
+            assert 2 == run._books.counts.not_sent == run._books.counts.rows
+
 
 class TestTrouble:
     async def test_a_journal_that_breaks_ends_the_run(
@@ -1004,16 +1043,16 @@ class TestProgress:
         """
         From the bytes read so far the number of rows is known roughly, and exactly at the end.
         """
-        text = "".join(good(n) for n in range(1000, 4000))
+        text = "".join(good(n) for n in range(10_000, 20_000))
         size = len(HEADER + text)
         summary = await bench.run(text, size=size)
         # The first few rows tell little.
         totals = [total or 0 for done, total, _ in bench.notes.seen if done > 500]
 
-        assert 3000 == summary.counts.confirmed
+        assert 10_000 == summary.counts.confirmed
         assert len(totals) > 3
-        assert all(2900 < total <= 3000 for total in totals)
-        assert (3000, 3000, 0) == bench.notes.seen[-1]
+        assert all(9_700 < total <= 10_000 for total in totals)
+        assert (10_000, 10_000, 0) == bench.notes.seen[-1]
 
     async def test_without_a_size_nobody_knows(self, bench: Bench) -> None:
         """

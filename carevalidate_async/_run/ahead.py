@@ -72,13 +72,15 @@ class Ahead:
                 batch = [self._take() for _ in range(min(BATCH, len(self._rows)))]
                 self._waiting += len(batch)
                 self._room.notify()
-                if not self._rows and not self._ended:
+                # Seen together with the rows: right after, the last of them may come.
+                ended, error = self._ended, self._error
+                if not self._rows and not ended:
                     self._news.clear()
             if batch:
                 return batch
-            if self._error is not None:
-                raise self._error
-            if self._ended:
+            if error is not None:
+                raise error
+            if ended:
                 return None
             await _either(self._news, unless)
         return None
@@ -119,9 +121,13 @@ class Ahead:
                 if not self._add((row, content)):
                     return
         except Exception as error:  # noqa: BLE001 - raised where the rows are awaited
-            self._error = error
+            self._end(error)
+        else:
+            self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
         with self._lock:
-            self._ended = True
+            self._ended, self._error = True, error
             self._tell()
 
     def _add(self, read: Read) -> bool:

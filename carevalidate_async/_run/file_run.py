@@ -370,7 +370,7 @@ class FileRun:
         waiting = self._books.waiting
         if not waiting % _STEP:  # now and then
             self._ahead.note(waiting=waiting)
-            if waiting < self._last_batch:  # by which long rows are bounded, too
+            if waiting < self._last_batch:  # of which there are few where rows are long
                 _ = self._plan_ahead()
         return payment
 
@@ -403,6 +403,8 @@ class FileRun:
         batch = await self._ahead.next(unless=self._enough)
         if batch is None:
             self._at_end = self._at_end or self._ahead.drained
+            if not self._at_end and not self._enough.is_set():
+                raise RuntimeError("rows that were read are left")
             return False
         self._last_batch = len(batch)
         await self._books.plan(batch)
@@ -427,7 +429,8 @@ class FileRun:
         await self._books.cut_off()
         while True:
             await self._books.leave_waiting()
-            if not await self._more():
+            # More rows can have been planned meanwhile, the last ones too.
+            if not await self._more() and not self._books.waiting:
                 return
 
     async def _give_up(self) -> None:
