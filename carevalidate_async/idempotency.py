@@ -110,19 +110,20 @@ def _facts(parts: Sequence[Any]) -> list[str] | InvalidRequestError:
 def _canonical(part: object) -> str | None:
     text: tuple[str, str] | None = None
     # bool before int, datetime before date: each is a kind of the other.
-    match part:
-        case enum.Enum():
-            return _NONE if part.value is None else _canonical(part.value)
+    plain = part.value if isinstance(part, enum.Enum) else part
+    if plain is None:
+        return _NONE
+    match plain:
         case bool():
-            text = "bool", str(part)
+            text = "bool", str(plain)
         case str() | uuid.UUID():
-            text = "text", str(part)
-        case int() if abs(part) < _BEYOND:
-            text = "number", str(part)
-        case Decimal() if part.is_finite() and abs(part.adjusted()) < _LONGEST_NUMBER:
-            text = "number", _plain(part)
-        case date() if not isinstance(part, datetime):
-            text = "date", part.isoformat()
+            text = "text", str(plain)
+        case int() if abs(plain) < _BEYOND:
+            text = "number", str(plain)
+        case Decimal() if plain.is_finite() and abs(plain.adjusted()) < _LONGEST_NUMBER:
+            text = "number", _plain(plain)
+        case date() if not isinstance(plain, datetime):
+            text = "date", plain.isoformat()
     if text is None:
         return None
     kind, told = text

@@ -150,15 +150,19 @@ class Planner:
     def _put(self, lines: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
         """Put down the keys of rows, by the lines they stand in; return those that were known."""
         facts = {**self._facts(), "lines": json.dumps(lines)}
-        if self.db.execute(_NEW, facts).rowcount == len(lines):  # as in most runs
+        new = self.db.execute(_NEW, facts).rowcount
+        if new == len(lines):  # as in most runs
             return {}
         (found,) = self.db.execute(_KNOWN, (json.dumps(list(lines)),)).fetchone()
         # Each line of a file is planned once in a run.
-        return {
+        known = {
             key: (*facts, last, planned_at, copied)
             for key, line, *facts, last, planned_at, copied in json.loads(found)
             if (last, line) != (self.run, lines[key])
         }
+        if new + len(known) != len(lines):  # none may be sent whose key is not on disk
+            raise RuntimeError("rows are neither new nor known")
+        return known
 
     def plan_one(self, row: Candidate) -> Plan:
         """Return what to do with one row."""
