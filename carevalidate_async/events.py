@@ -16,9 +16,9 @@ cancelled while the handler runs acknowledges nothing.
 the payment, as far as is known        may pass by itself             will not
 =====================================  =============================  ============================
 on record, by this delivery or before  `Action.ACK`                   `Action.ACK`
-may or may not be                      `Action.RETRY`, and `PARK`     `Action.RETRY`, and `PARK`
+may or may not be, by this delivery    `Action.RETRY`, and `PARK`     `Action.RETRY`, and `PARK`
                                        after so many deliveries       after so many deliveries
-surely is not                          `Action.RETRY`                 `Action.DEAD`, or `PARK` where
+is not, by this delivery               `Action.RETRY`                 `Action.DEAD`, or `PARK` where
                                                                       an earlier one may have put it
 =====================================  =============================  ============================
 
@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from carevalidate_async._checks import check_key
 from carevalidate_async._files.columns import near_misses
 from carevalidate_async._files.fields import (
     SPELLED,
@@ -53,7 +54,6 @@ from carevalidate_async._policy import RetryPolicy
 from carevalidate_async._retry import time_to_wait
 from carevalidate_async.bulk import combined
 from carevalidate_async.errors import CareValidateError, InvalidRequestError, Outcome
-from carevalidate_async.idempotency import checked_key
 from carevalidate_async.models import ConfirmationReceipt, PaymentConfirmation
 
 if TYPE_CHECKING:
@@ -109,24 +109,25 @@ class Event:
         data: The payment: a JSON object as bytes or text, which keeps amounts exact, or its fields,
             in snake_case or camelCase; amounts are a Decimal, an int or text.
 
-        attempt: 1 for the first delivery.
+        attempt: 1 for the first delivery; None where the broker does not count them.
 
         in_doubt: Whether an earlier delivery may have put the payment on record. None where nobody
-            knows: then each delivery but the first one says so.
+            knows: then each delivery does that is not known to be the first one. Of a broker that
+            only tells whether a message was delivered before, say that.
 
         age: Seconds since its first delivery, or since it was published; None where nobody knows.
     """
 
     id: str
     data: Mapping[str, Any] | bytes | str = attrs.field(repr=False)
-    attempt: int = 1
+    attempt: int | None
     in_doubt: bool | None = None
     age: float | None = None
 
     @property
     def may_have_landed(self) -> bool:
         """Whether an earlier delivery may have put the payment on record."""
-        return self.attempt > 1 if self.in_doubt is None else self.in_doubt
+        return self.attempt != 1 if self.in_doubt is None else self.in_doubt
 
 
 @attrs.frozen(kw_only=True)
@@ -246,7 +247,7 @@ class ConfirmHandler:
         key: str | None = None
         try:
             payment = self._read(event)
-            key = checked_key(payment.idempotency_key or self._key(event, payment))
+            key = self._key_of(event, payment)
             if self._is_too_old(event):
                 return self._too_old(key)
             receipt = await self._client.confirm_payment(
@@ -261,6 +262,16 @@ class ConfirmHandler:
             key=key,
             receipt=receipt,
         )
+
+    def _key_of(self, event: Event, payment: PaymentConfirmation) -> str:
+        key = payment.idempotency_key
+        if key is None:
+            key = self._key(event, payment)
+            if key is None:
+                # A new one would be another one for each delivery.
+                raise TypeError("the function that makes keys gave None")
+        check_key(key)
+        return key
 
     def _is_too_old(self, event: Event) -> bool:
         if self._max_key_age is None or event.age is None or not event.may_have_landed:
@@ -280,8 +291,8 @@ class ConfirmHandler:
         action = Action.STOP if is_fatal(error) else _ACTIONS[error.outcome, error.retryable]
         reason = own_words(error)
         if action is Action.RETRY and error.outcome is Outcome.UNKNOWN:
-            if event.attempt >= self._max_doubts:
-                action, reason = Action.PARK, f"{reason}, and so it did {event.attempt:,} times"
+            if event.attempt is not None and event.attempt >= self._max_doubts:
+                action, reason = Action.PARK, f"{reason}; {event.attempt:,} deliveries told no more"
         elif action is Action.DEAD and outcome is Outcome.UNKNOWN:
             action, reason = Action.PARK, f"{reason}, but an earlier delivery may have put it there"
         return Decision(
@@ -294,7 +305,7 @@ class ConfirmHandler:
         )
 
     def _delay(self, event: Event, error: CareValidateError) -> float:
-        longest = min(self._max_delay, self._first_delay * 2.0 ** min(event.attempt - 1, 60))
+        longest = min(self._max_delay, self._first_delay * 2.0 ** min((event.attempt or 1) - 1, 60))
         # Not from zero on: a broker that delivers at once would not give the vendor any rest.
         seconds = random.uniform(longest / 2, longest)  # noqa: S311 - jitter, no secret
         return time_to_wait(seconds + (asked_wait(error) or 0.0))
@@ -318,13 +329,18 @@ _ACTIONS = {
 }
 
 
+_NO_OBJECT = "is not one JSON object"
 _FLOAT = "is a float, which cannot hold cents exactly; give a Decimal, an int or text"
 
 
-def _row(data: Mapping[str, Any] | bytes | str) -> FileRow:
+def _row(data: object) -> FileRow:
     if not isinstance(data, Mapping):
         text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
-        return object_row(1, text.strip())[0]
+        if not isinstance(text, str):
+            return FileRow(line=1, problems=(Problem("", _NO_OBJECT),))
+        return object_row(1, text.removeprefix("\ufeff").strip())[0]
+    if not all(isinstance(name, str) for name in data):
+        return FileRow(line=1, problems=(Problem("", _NO_OBJECT),))
     fields = [SPELLED[name] for name in data if name in SPELLED]
     problems = [Problem(field, "is given twice") for field, n in Counter(fields).items() if n > 1]
     problems += [Problem(near, "is spelled differently") for near in near_misses(data)]

@@ -104,8 +104,8 @@ class FakeClient(CareValidate):
         return self.answer
 
 
-def event(data: Any = TEXT, **facts: Any) -> Event:
-    return Event(id="m-1", data=data, **facts)
+def event(data: Any = TEXT, attempt: int | None = 1, **facts: Any) -> Event:
+    return Event(id="m-1", data=data, attempt=attempt, **facts)
 
 
 async def decided(answer: Any, *, options: Any = None, **facts: Any) -> Decision:
@@ -170,10 +170,15 @@ class TestDecisions:
         """
         sure = await decided(BAD, attempt=5, in_doubt=False)
         unsure = await decided(BAD, attempt=1, in_doubt=True)
+        unknown = await decided(BAD, attempt=None)
+        uncounted = await decided(LOST, attempt=None)
 
         assert (Action.DEAD, REJECTED) == (sure.action, sure.outcome)
         assert (Action.PARK, UNKNOWN) == (unsure.action, unsure.outcome)
         assert "earlier delivery" in unsure.reason
+        assert (Action.PARK, UNKNOWN) == (unknown.action, unknown.outcome)
+        assert Action.RETRY is uncounted.action
+        assert 0.5 <= uncounted.delay <= 1
 
     @pytest.mark.parametrize("already", [False, True])
     async def test_on_record(self, *, already: bool) -> None:
@@ -262,6 +267,7 @@ class TestRead:
             TEXT,
             TEXT.encode(),
             f" {TEXT}\n",
+            f"\ufeff{TEXT}".encode(),
             FIELDS,
             {**FIELDS, "amount": "49.9", "paymentDate": date(2026, 11, 2)},
             {**FIELDS, "status": PaymentStatus.PAID, "phoneNumber": None, "description": ""},
@@ -294,6 +300,8 @@ class TestRead:
             ({**FIELDS, "paymentDate": "11/02/2026"}, "payment_date: "),
             ('{"caseId": "case-1"', "is not one JSON object"),
             ("[]", "is not one JSON object"),
+            (None, "is not one JSON object"),
+            (dict([*FIELDS.items(), (1, 2)]), "is not one JSON object"),
             (b"\xff", "is not UTF-8 text"),
             (TEXT.replace("49.90", "49.901"), "amount: "),
             (TEXT.replace("{", '{"case_id": "x", '), "case_id: is given twice"),
@@ -338,7 +346,9 @@ class TestKey:
         """
         client = FakeClient(ConfirmationReceipt())
         handler = ConfirmHandler(client)
-        keys = {(await handler(Event(id=name, data=data))).key for name, data in MESSAGES}
+        keys = {
+            (await handler(Event(id=name, data=data, attempt=1))).key for name, data in MESSAGES
+        }
         (row,) = RowReader(io.BytesIO(TEXT.encode() + b"\n"))
 
         assert row.payment is not None
@@ -359,6 +369,19 @@ class TestKey:
 
         assert (await handler(event(other))).key == (await handler(event())).key
 
+    async def test_none_is_a_mistake(self) -> None:
+        """
+        A key made up for each delivery would be a payment for each.
+        """
+        client = FakeClient(ConfirmationReceipt())
+        keys: dict[str, str] = {}
+        handler = ConfirmHandler(client, key=lambda _, payment: keys.get(payment.case_id))  # type: ignore[arg-type, return-value]
+        for attempt in (1, 2):
+            with pytest.raises(TypeError, match="gave None"):
+                await handler(event(attempt=attempt))
+
+        assert [] == client.asked
+
     async def test_that_the_event_has(self) -> None:
         """
         A key that the event names is the payment's.
@@ -373,7 +396,7 @@ class TestKey:
         """
         found = await decided(ConfirmationReceipt(), options={"key": lambda *_: " "})
 
-        assert (Action.DEAD, None) == (found.action, found.key)
+        assert Action.DEAD is found.action
         assert "idempotency_key" in found.reason
 
 
