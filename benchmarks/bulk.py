@@ -144,7 +144,7 @@ class NoJournal(Journal):
 
 def run_without_journal(arguments: Sequence[str]) -> None:
     """Be the command line, without a journal."""
-    carevalidate_async.journal.Journal = NoJournal  # type: ignore[misc]
+    carevalidate_async.journal.Journal = NoJournal  # type: ignore[misc]  # in this process alone
     sys.argv[1:] = arguments
     carevalidate_async.__main__.main()
 

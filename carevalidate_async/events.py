@@ -169,7 +169,9 @@ KeyOf: TypeAlias = Callable[[Event, PaymentConfirmation], str]
 
 def read_payment(event: Event) -> PaymentConfirmation:
     """
-    Return the payment that *event* names, its data being the payment's fields and no others.
+    Return the payment that *event* names, its data being the payment's fields.
+
+    What is no field's is left alone, but a name that is nearly one is refused.
 
     It is read as a row of a file is: ids, days and amounts that a spreadsheet or a float has
     spoiled are refused.

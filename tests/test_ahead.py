@@ -140,7 +140,7 @@ class TestAhead:
                     while any(thread.name == "rows" for thread in threading.enumerate()):
                         time.sleep(0.001)
 
-        reading._lock = Lock()  # type: ignore[assignment]
+        reading._lock = Lock()  # type: ignore[assignment]  # it locks as the other does
         first = await reading.next(unless=asyncio.Event())
 
         assert first is not None

@@ -8,7 +8,7 @@ OBJECTS = 50_000
 """
 Objects that are made before Python looks which of them hold each other for nothing.
 
-As often as by default (700 or 2,000), looking took a tenth of a run: hundreds of rows are at hand
+As often as by default (700 or 2,000), looking took a tenth of a run: thousands of rows are at hand
 at any time, and are looked through again and again, while hardly anything is ever found.
 """
 
