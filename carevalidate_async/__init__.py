@@ -10,6 +10,8 @@ Asynchronous payments at CareValidate, and payment methods at planocore.
 - `carevalidate_async.idempotency`: the keys that make a repeat safe.
 - `carevalidate_async.bulk`: many payments at a time.
 - `carevalidate_async.events`: what a consumer of events does with a message.
+- `carevalidate_async.consumer`: messages from a broker, in the one order that loses none.
+- `carevalidate_async.integrations`: consumers for NATS, RabbitMQ, Redis and Kafka.
 - `carevalidate_async.hooks`: what a caller can watch.
 - `carevalidate_async.session`: a vendor's connections, credential and policy, below the clients.
 - `carevalidate_async.journal`: what a run over a file keeps on disk.
@@ -140,8 +142,8 @@ _HOMES = (
 )
 _MODULES = frozenset(
     {
-        *("bulk", "carevalidate", "errors", "events", "hooks", "idempotency", "journal", "models"),
-        *("planocore", "sandbox", "session", "testing"),
+        *("bulk", "carevalidate", "consumer", "errors", "events", "hooks", "idempotency"),
+        *("integrations", "journal", "models", "planocore", "sandbox", "session", "testing"),
     }
 )
 

@@ -18,6 +18,7 @@ import attrs
 
 from carevalidate_async._limits import Ask, Limit, Pacer
 from carevalidate_async._outage import (
+    FIRST_PATIENCE,
     Outages,
     Surrender,
     asked_wait,
@@ -96,9 +97,11 @@ class Gate:
 
         adaptive: Whether to go below both as the vendor's answers tell.
 
-        max_outage: Seconds that a vendor that is down is waited for.
+        max_outage: Seconds that a vendor that is down is waited for; infinity for however long.
 
         tell: Called whenever the pace changes.
+
+        at_first: Seconds that one is waited for, at most, that has not answered once.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Gate:
         adaptive: bool,
         max_outage: float,
         tell: Callable[[Pace], None],
+        at_first: float = FIRST_PATIENCE,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._concurrency = concurrency
@@ -125,7 +129,10 @@ class Gate:
         self._in_flight = 0
         self._facts: tuple[object, ...] = ()  # of what is shown
         self.outages = Outages(
-            concurrency=concurrency, max_outage=max_outage, now=self._loop.time()
+            concurrency=concurrency,
+            max_outage=max_outage,
+            now=self._loop.time(),
+            at_first=at_first,
         )
         self.failure: CareValidateError | None = None
 
@@ -280,8 +287,9 @@ class Gate:
         pause = self._pause(now)
         if self.outages.down:
             state = RunState.WAITING
-            patience = f"{self.outages.patience:,.0f} s"
-            reason = f"{self.outages.plight}; trying again for up to {patience}"
+            patience = self.outages.patience
+            until = "until it is back" if patience == math.inf else f"for up to {patience:,.0f} s"
+            reason = f"{self.outages.plight}; trying again {until}"
         elif pause > _SHORT:
             state, reason = RunState.WAITING, f"the vendor asked to wait {math.ceil(pause):,} s"
         gap = self._current_gap()

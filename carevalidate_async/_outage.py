@@ -33,7 +33,7 @@ DOWN_AFTER = 2.0
 """Seconds without a clear answer, at least, before the vendor counts as down."""
 
 FIRST_PATIENCE = 10.0
-"""Seconds that a vendor is waited for, at most, that has not answered once in this run."""
+"""Seconds that a vendor is waited for by default, at most, that has not answered once."""
 
 LONGEST_PROBE_DELAY = 30.0
 """Seconds between two asks, at most, while the vendor is down."""
@@ -70,18 +70,22 @@ class Outages:
     Args:
         concurrency: Asks in flight at most.
 
-        max_outage: Seconds that a vendor that is down is waited for.
+        max_outage: Seconds that a vendor that is down is waited for; infinity for however long.
 
         now: The present moment, in seconds.
+
+        at_first: Seconds that one is waited for, at most, that has not answered once.
     """
 
-    def __init__(self, *, concurrency: int, max_outage: float, now: float) -> None:
+    def __init__(
+        self, *, concurrency: int, max_outage: float, now: float, at_first: float = FIRST_PATIENCE
+    ) -> None:
         self._max_outage = max_outage
         self._many = max(STREAK, 3 * concurrency)
         self._missing: set[int] = set()  # payments that failed since a clear answer
         self._heard = now  # the last clear answer
         self._outage: _Outage | None = None
-        self.patience = min(max_outage, FIRST_PATIENCE)
+        self.patience = min(max_outage, at_first)
         self.count = 0
 
     @property

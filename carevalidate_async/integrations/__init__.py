@@ -1,0 +1,12 @@
+"""
+What meets another library: brokers, and FastStream.
+
+Each file needs the library that it is named for, which an extra installs. A file imports only from
+those above it.
+
+| file | purpose |
+|---|---|
+| `letters.py` | what is published: results, and dead letters |
+| `jetstream.py` | NATS JetStream: streams, consumers, and a message's settlement |
+| `faststream/` | a FastStream application's subscribers, for each of its brokers |
+"""
