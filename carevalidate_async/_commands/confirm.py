@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import re
-import stat
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -20,10 +19,8 @@ from carevalidate_async._commands.command import (
     HOST,
     JSON,
     Options,
-    StopError,
     command,
     open_care,
-    open_input,
     takes,
 )
 from carevalidate_async._commands.confirm_journal import (
@@ -33,8 +30,19 @@ from carevalidate_async._commands.confirm_journal import (
     note_old_keys,
     open_journal,
 )
+from carevalidate_async._commands.files import (
+    DUPLICATES,
+    FORMAT,
+    REJECTS,
+    REPORT,
+    begin_page,
+    check_paths,
+    close_rejects,
+    open_rejects,
+    open_rows,
+)
 from carevalidate_async._commands.key_age import KEY_AGE
-from carevalidate_async._commands.output import name_of, one_line, print_json, say
+from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._commands.signals import Stops
 from carevalidate_async._commands.voice import (
     Voice,
@@ -44,9 +52,7 @@ from carevalidate_async._commands.voice import (
 )
 
 if TYPE_CHECKING:
-    from carevalidate_async._files.rejects import Rejects
     from carevalidate_async._files.rows import RowReader
-    from carevalidate_async.report import Facts
 
 
 @click.command()
@@ -94,31 +100,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How long to wait for a vendor that is down before the run ends.",
 )
-@click.option(
-    "--duplicates",
-    type=click.Choice(["refuse", "once", "each"]),
-    default="refuse",
-    show_default=True,
-    help="Rows that are equal in every field: refuse the later ones (exit status 1), send them "
-    "once, or send each under a key of its own. Equal rows under one idempotency_key are sent once "
-    "in any case.",
-)
-@click.option(
-    "--rejects",
-    type=click.Path(dir_okay=False),
-    help="Write rows to be corrected here; an existing file is replaced.",
-)
-@click.option(
-    "--report",
-    type=click.Path(dir_okay=False),
-    help="Write a page about the run here, as HTML; an existing file is replaced.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["csv", "jsonl"]),
-    help="Of text. Default: told by its first character.",
-)
+@takes(DUPLICATES, REJECTS, REPORT, FORMAT)
 @click.option("--dry-run", is_flag=True, help="Read and check everything, and send nothing.")
 @takes(ATTEMPT_TIMEOUT, JSON)
 @command
@@ -138,28 +120,11 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     """
     import asyncio
 
-    from carevalidate_async._files.rows import FileError, FileFormat, RowReader
-    from carevalidate_async._files.unpack import check_whole
-
     for name in ("rate", "max_outage"):
         if options[name] is not None and math.isnan(options[name]):
             raise click.UsageError(f"--{name.replace('_', '-')} must be a number")
-    form = options["form"]
-    name = "standard input" if file == "-" else name_of(file)
-    with open_input(file) as stream:
-        status = os.fstat(stream.fileno())
-        size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        try:
-            if size is not None:
-                # A byte that was changed may be an amount, and a file's sums stand at its end.
-                check_whole(stream)
-            reader = RowReader(stream, FileFormat(form) if form else None)
-        except FileError as error:
-            raise StopError(f"{name}: {error}") from None
-        except OSError as error:
-            raise StopError(f"{name}: {error.strerror}") from None
-        with Stops() as stops:
-            return asyncio.run(_confirm(file, size, reader, options, stops))
+    with open_rows(file, options["form"]) as (reader, size), Stops() as stops:
+        return asyncio.run(_confirm(file, size, reader, options, stops))
 
 
 async def _confirm(
@@ -190,7 +155,7 @@ async def _confirm(
         tally, course = Tally(), Course()
         client = None if dry_run else await open_care(stack, options, hooks=[tally, course])
         journal = await open_journal(stack, path, target, file, options)
-        rejects = _rejects(stack, rejects_path, reader)
+        rejects = open_rejects(stack, rejects_path, reader)
         facts = Facts(
             file=file,
             target=target,
@@ -201,7 +166,7 @@ async def _confirm(
             rate=options["rate"],
             max_key_age=options["max_key_age"],
         )
-        _begin_report(options["report"], facts)
+        begin_page(options["report"], facts)
         display = show(sys.stderr)
         voice = Voice(display, results=sys.stdout)
         watcher = Machine(voice, voice.result) if options["as_json"] else voice
@@ -235,7 +200,7 @@ async def _confirm(
                 note_ignored(reader, watcher.note)
             voice.end()
             note_old_keys(journal, watcher.note)
-        trouble = None if rejects is None else _close(rejects)
+        trouble = None if rejects is None else close_rejects(rejects)
         if trouble is not None:
             summary = attrs.evolve(summary, stopped_by=summary.stopped_by or trouble)
         if not dry_run:
@@ -283,56 +248,3 @@ def _journal_path(file: str, target: str, options: Options) -> str:
     if options["dry_run"]:
         return ""  # a rehearsal starts clean each time; its sandbox forgets everything too
     return os.path.join(tempfile.mkdtemp(prefix="carevalidate-"), os.path.basename(path))
-
-
-def check_paths(**paths: str | int | None) -> None:
-    """Refuse two names (or an open file's number) for one file: it would be overwritten."""
-    seen: dict[object, str] = {}
-    for name, path in paths.items():
-        if path or path == 0:
-            first = seen.setdefault(_identity(path), name)
-            if first != name:
-                raise StopError(f"{name} and {first} are the same file: {name_of(str(path))}")
-
-
-def _identity(path: str | int) -> object:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return path if isinstance(path, int) else os.path.realpath(path)
-    # What is no regular file is not overwritten.
-    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else object()
-
-
-def _begin_report(path: str | None, facts: Facts) -> None:
-    from carevalidate_async.report import begin_report
-
-    if path is not None:
-        try:
-            begin_report(path, facts)
-        except OSError as error:
-            raise StopError(f"{name_of(path)}: {error.strerror}") from None
-
-
-def _rejects(
-    stack: contextlib.AsyncExitStack, path: str | None, reader: RowReader
-) -> Rejects | None:
-    from carevalidate_async._files.rejects import Rejects
-
-    if path is None:
-        return None
-    try:
-        rejects = Rejects(path, reader)
-    except OSError as error:
-        raise StopError(f"{name_of(path)}: {error.strerror}") from None
-    stack.callback(_close, rejects)
-    return rejects
-
-
-def _close(rejects: Rejects) -> str | None:
-    """Close the rejects file; return why it is not whole, None where it is."""
-    try:
-        rejects.close()
-    except OSError as error:
-        return f"the rejects file is not whole: {error}"
-    return None

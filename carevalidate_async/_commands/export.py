@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carevalidate_async._commands.command import StopError, command, open_input
-from carevalidate_async._commands.confirm import check_paths
+from carevalidate_async._commands.files import check_paths
 from carevalidate_async._commands.key_age import KEY_AGE_OF_LAST_RUN
 from carevalidate_async._commands.output import mute, name_of, one_line, say
 

@@ -23,7 +23,7 @@ from carevalidate_async._files.kinds import FileFormat
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from carevalidate_async._files.rows import Rows
+    from carevalidate_async._files.rows import Shape
 
 # In the first line they would make a file of it that cannot be read; only a column that no field
 # has can have them in its name.
@@ -40,17 +40,17 @@ class Rejects:
     Args:
         path: Where; an existing file is replaced.
 
-        reader: The file that the rows come from. Where it lacks a column for idempotency keys, its
+        rows: What the rows of the file look like. Where it lacks a column for idempotency keys, its
             rejects file has one.
 
     All of it raises OSError, which names the file, where it cannot be written.
     """
 
-    def __init__(self, path: str, reader: Rows) -> None:
-        self._in_json = reader.format is FileFormat.JSONL
-        self._width = len(reader.header)
-        self._kept = [i for i, name in enumerate(reader.header) if name not in ERROR_COLUMNS]
-        columns = [SPELLED.get(name) for name in reader.header]
+    def __init__(self, path: str, rows: Shape) -> None:
+        self._in_json = rows.format is FileFormat.JSONL
+        self._width = len(rows.header)
+        self._kept = [i for i, name in enumerate(rows.header) if name not in ERROR_COLUMNS]
+        columns = [SPELLED.get(name) for name in rows.header]
         self._key_at = columns.index("idempotency_key") if "idempotency_key" in columns else None
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         handle = os.open(path, flags, 0o600)
@@ -69,7 +69,7 @@ class Rejects:
         # A lone carriage return would end the row for its reader, and is not quoted by itself.
         self._quoting = csv.writer(self._file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         if not self._in_json:
-            names = [reader.header[i].translate(_NO_NAME) for i in self._kept]
+            names = [rows.header[i].translate(_NO_NAME) for i in self._kept]
             self._writer.writerow([*ERROR_COLUMNS, *self._own_key("idempotency_key"), *names])
             try:  # now, so that a full disk is found before anything is sent
                 self.flush()

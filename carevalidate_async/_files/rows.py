@@ -21,23 +21,19 @@ if TYPE_CHECKING:
 
     from carevalidate_async._files.fields import FileRow
 
-__all__ = ["FileError", "FileFormat", "RowReader", "Rows"]
+__all__ = ["FileError", "FileFormat", "RowReader", "Rows", "Shape"]
 
 _BUFFER = 16_384  # bytes that are unpacked at once
 
 
-class Rows(Protocol):
+class Shape(Protocol):
     """
-    The rows of one kind of file; iterating reads them, once.
+    What rows look like.
 
     Attributes:
-        format: How the rows are written.
+        format: How they are written.
 
         header: Column names as the file spells them; empty where each row names its own.
-
-        ignored: Names that no field has, each told once; it may grow while rows are read.
-
-        bytes_read: Bytes of the file that the rows so far stand for.
     """
 
     @property
@@ -45,6 +41,17 @@ class Rows(Protocol):
 
     @property
     def header(self) -> tuple[str, ...]: ...
+
+
+class Rows(Shape, Protocol):
+    """
+    The rows of one kind of file; iterating reads them, once.
+
+    Attributes:
+        ignored: Names that no field has, each told once; it may grow while rows are read.
+
+        bytes_read: Bytes of the file that the rows so far stand for.
+    """
 
     @property
     def ignored(self) -> list[str]: ...
