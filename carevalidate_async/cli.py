@@ -8,13 +8,16 @@ import sys
 import click
 
 from carevalidate_async._commands import single
+from carevalidate_async._commands.collect import collect
 from carevalidate_async._commands.command import StopError, command
 from carevalidate_async._commands.confirm import confirm
+from carevalidate_async._commands.enqueue import enqueue
 from carevalidate_async._commands.export import export
 from carevalidate_async._commands.output import say
 from carevalidate_async._commands.settle import settle
 from carevalidate_async._commands.signals import signals
 from carevalidate_async._commands.status import status
+from carevalidate_async._commands.worker import worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,6 +111,9 @@ for _command in (
     status,
     export,
     settle,
+    enqueue,
+    worker,
+    collect,
     single.intent,
     single.case_payment,
     single.update_user,

@@ -218,7 +218,7 @@ class Consumer:
         else:
             gate.end(ask, hash(event.id), decision.error)
         if decision.action is Action.STOP:
-            self._stop(decision.reason)
+            self.stop(decision.reason)
         return decision
 
     async def _turn(self, gate: Gate, event: Event) -> Decision | None:
@@ -264,7 +264,7 @@ class Consumer:
 
     def _paced(self, pace: Pace) -> None:
         if pace.state is RunState.STOPPED:
-            self._stop(pace.reason or "the client cannot send")
+            self.stop(pace.reason or "the client cannot send")
             return
         before, self._waiting = self._waiting, pace.reason
         if self._waiting is not None and before is None:
@@ -272,7 +272,13 @@ class Consumer:
         elif self._waiting is None and before is not None:
             _logger.warning("going on")
 
-    def _stop(self, reason: str) -> None:
+    def stop(self, reason: str) -> None:
+        """
+        Ask for nothing more, whatever is delivered; what is under way goes on.
+
+        Args:
+            reason: In half a sentence.
+        """
         if self.stopped_by is not None:
             return
         self.stopped_by = reason

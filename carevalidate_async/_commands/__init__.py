@@ -10,6 +10,7 @@ A file imports only from those above it.
 | `signals.py` | what becomes of the signals that ask to end |
 | `command.py` | what all commands share: options, clients, how a command ends |
 | `key_age.py` | the option that says how old a key may be |
+| `files.py` | the files of a run: rows in, rejects and a page out |
 | `plain.py` | a single call in plain values |
 | `single.py` | the commands of a single call |
 | `progress.py` | how a run shows itself while it goes on |
@@ -17,6 +18,10 @@ A file imports only from those above it.
 | `machine.py` | what `confirm` says to machines |
 | `confirm_journal.py` | the journal of `confirm` |
 | `confirm.py` | `confirm` |
+| `broker.py` | the broker of commands that share a job |
+| `enqueue.py` | `enqueue` |
+| `worker.py` | `worker` |
+| `collect.py` | `collect` |
 | `advice.py` | what to do next about a journal |
 | `status.py` | `status` |
 | `export.py` | `export` |

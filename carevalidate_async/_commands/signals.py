@@ -50,15 +50,17 @@ class Stops:
     def __exit__(self, *exc_info: object) -> None:
         _restore(self._before)
 
-    def begin(self, stop: Callable[[], None], note: Callable[[str], None]) -> None:
-        """Call *stop* on the event loop for each signal from now on, once *note* was told."""
+    def begin(
+        self, stop: Callable[[], None], note: Callable[[str], None], said: str = NOTE
+    ) -> None:
+        """Call *stop* on the event loop for each signal from now on, *note* being told *said*."""
         import asyncio
 
         loop = asyncio.get_running_loop()
 
         def ask() -> None:
             if self._ask is not None:  # or it came too late
-                note(NOTE)
+                note(said)
                 stop()
 
         self._ask = functools.partial(loop.call_soon_threadsafe, ask)

@@ -14,7 +14,7 @@ import attrs
 from carevalidate_async._files.fields import UNDECIDED, FileRow, Problem, content_key, copy_cell
 from carevalidate_async._outage import own_words
 from carevalidate_async._run.ages import sent_in_words
-from carevalidate_async._run.counts import Counts, Tally, Trouble
+from carevalidate_async._run.counts import Counts, Tally, Trouble, titled
 from carevalidate_async.bulk import Row, combined
 from carevalidate_async.errors import (
     APIStatusError,
@@ -341,7 +341,7 @@ class Books:
             Trouble(
                 line=line,
                 outcome=str(name),
-                text=f"{_title(name)}: {told or reason}",
+                text=f"{titled(name)}: {told or reason}",
                 key=key,
                 status=None if met is None else met.status,
                 code=None if met is None else met.code,
@@ -433,7 +433,3 @@ def _is_about_the_row(error: CareValidateError | None) -> bool:
     # nothing of the payment.
     refused = isinstance(error, AuthenticationError | PermissionDeniedError)
     return isinstance(error, APIStatusError) and not refused and not error.retryable
-
-
-def _title(name: str) -> str:
-    return {"duplicates": "duplicate", "not_sent": "not sent"}.get(name, name)

@@ -92,6 +92,11 @@ class Counts:
         return self.on_record + self.failed + self.duplicates
 
 
+def titled(name: str) -> str:
+    """Return what a row is called that is counted under that name."""
+    return {"duplicates": "duplicate", "not_sent": "not sent"}.get(name, name)
+
+
 @attrs.frozen(kw_only=True)
 class Trouble:
     """

@@ -70,6 +70,8 @@ class Sight:
         ending: Whether no further row is sent.
 
         rehearsal: Whether nothing is to be sent.
+
+        queue: How the queue is that its rows are in, in words; None where they are in none.
     """
 
     counts: Counts
@@ -81,6 +83,7 @@ class Sight:
     waiting: str | None = None
     ending: bool = False
     rehearsal: bool = False
+    queue: str | None = None
 
     @property
     def rate(self) -> float:
@@ -103,6 +106,7 @@ class Sight:
 def in_words(sight: Sight) -> list[str]:
     """Return short lines: how far the run is and how fast, where the rows are, what limits it."""
     lines = [_how_far(sight), _where(sight), _allowed(sight), _answers(sight), _why_not(sight)]
+    lines.append(sight.queue)
     return [text for text in lines if text]
 
 

@@ -21,14 +21,15 @@ from carevalidate_async.integrations.jetstream import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from faststream.nats import NatsBroker
     from nats.js import JetStreamContext
+    from nats.js.api import ConsumerConfig
 
     from carevalidate_async.consumer import Handler
 
-__all__ = ["JetStreamPayments"]
+__all__ = ["JetStreamPayments", "subscribe"]
 
 FETCH_SECONDS = 5.0
 """How long one request for a message waits at the server."""
@@ -112,20 +113,7 @@ class JetStreamPayments:
             extend_every=ack_wait / 3,
             on_stop=ends_app(broker, on_stop),
         )
-        for _ in range(concurrency):
-            # One message each. FastStream's own way to work on several at once holds as many again
-            # that nobody works on, and so tells nobody of, and drops them when it ends.
-            subscriber = broker.subscriber(
-                subject,
-                stream=JStream(stream, declare=False),
-                durable=durable,
-                config=self._wanted,
-                pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),
-                ack_policy=AckPolicy.MANUAL,
-                no_reply=True,
-                include_in_schema=False,
-            )
-            subscriber(self._take, decoder=raw)
+        subscribe(broker, self._take, stream=stream, config=self._wanted, concurrency=concurrency)
 
     async def provision(self) -> None:
         """
@@ -159,3 +147,41 @@ class JetStreamPayments:
             message.raw_message, self._jetstream, dead=self._dead, results=self._results
         )
         await self.consumer.take(delivery)
+
+
+def subscribe(
+    broker: NatsBroker,
+    take: Callable[..., Awaitable[None]],
+    *,
+    stream: str,
+    config: ConsumerConfig,
+    concurrency: int,
+) -> None:
+    """
+    Have *take* called with each message of a durable consumer, as FastStream calls it.
+
+    Args:
+        broker: Its graceful_timeout is how long *take* has when the application ends.
+
+        take: Has a parameter ``message``, whose default is ``Context("message")``. It settles it.
+
+        stream: The stream's name.
+
+        config: Of a consumer that is there when the application starts.
+
+        concurrency: Messages that are held at once, at most.
+    """
+    for _ in range(concurrency):
+        # One message each. FastStream's own way to work on several at once holds as many again
+        # that nobody works on, and so tells nobody of, and drops them when it ends.
+        subscriber = broker.subscriber(
+            str(config.filter_subject),
+            stream=JStream(stream, declare=False),
+            durable=config.durable_name,
+            config=config,
+            pull_sub=PullSub(batch_size=1, timeout=FETCH_SECONDS),
+            ack_policy=AckPolicy.MANUAL,
+            no_reply=True,
+            include_in_schema=False,
+        )
+        subscriber(take, decoder=raw)

@@ -1,0 +1,67 @@
+"""The broker of the commands that share a job: its option, and what goes wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import click
+
+from carevalidate_async._commands.command import StopError
+from carevalidate_async._commands.output import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from carevalidate_async._jobs.ledger import Ledger
+
+BROKER = click.option(
+    "--broker",
+    "url",
+    metavar="URL",
+    envvar="CAREVALIDATE_BROKER",
+    show_envvar=True,
+    required=True,
+    help="A NATS server with JetStream, such as nats://127.0.0.1:4222.",
+)
+
+
+@contextlib.contextmanager
+def broker_troubles() -> Iterator[None]:
+    """Make what is wrong with the broker, or with what is on it, the command's last word."""
+    try:
+        from carevalidate_async._jobs.ledger import BrokerError
+        from carevalidate_async.integrations.jetstream import MismatchError
+    except ModuleNotFoundError as error:
+        if error.name not in {"nats", "faststream"}:
+            raise
+        hint = "pip install 'carevalidate-async[cli,nats]'"
+        raise StopError(f"this takes an extra: {hint}") from None
+    try:
+        yield
+    except (BrokerError, MismatchError) as error:
+        raise StopError(one_line(str(error))) from None
+
+
+async def open_ledger(
+    stack: contextlib.AsyncExitStack, url: str, note: Callable[[str], None]
+) -> Ledger:
+    """Return what the broker at *url* has of jobs; *stack* closes the connection."""
+    from carevalidate_async._jobs.ledger import Ledger, connected
+
+    return await Ledger.open(await stack.enter_async_context(connected(url, note)))
+
+
+async def only_job(ledger: Ledger) -> str:
+    """
+    Return the name of the only job there is.
+
+    Raises:
+        StopError: There are several, or none.
+    """
+    names = await ledger.names()
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise StopError("the broker has no job; carevalidate enqueue FILE begins one")
+    raise StopError(f"the broker has several jobs; say which (--job): {', '.join(names)}")

@@ -1,0 +1,120 @@
+"""The command ``collect``: how a job went, from anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carevalidate_async._commands.broker import BROKER, broker_troubles, only_job, open_ledger
+from carevalidate_async._commands.command import JSON, Options, StopError, command, takes
+from carevalidate_async._commands.files import (
+    REJECTS,
+    REPORT,
+    begin_page,
+    check_paths,
+    close_rejects,
+    open_rejects,
+)
+from carevalidate_async._commands.output import one_line, print_json, say
+from carevalidate_async._commands.signals import Stops
+from carevalidate_async._commands.voice import Voice, show_summary, summary_document
+
+if TYPE_CHECKING:
+    from carevalidate_async._jobs.collect import Queue
+
+STOPPING = "Stopping: the job itself goes on; once more to stop at once"
+
+
+@click.command()
+@takes(BROKER)
+@click.option("--job", metavar="NAME", help="Default: the only job there is.")
+@takes(REJECTS, REPORT)
+@click.option("--now", is_flag=True, help="Tell how far the job is, rather than wait for its end.")
+@takes(JSON)
+@command
+def collect(**options: Any) -> int:  # noqa: ANN401 - click's options
+    """
+    Follow a job to its end, and sum it up as confirm does.
+
+    It can be run anywhere, as often as wanted: all is read from the broker.
+
+    Exit status: 0 every row is on record; 1 some row is not, or with --now the job has not ended; 2
+    the command or the broker is wrong; 130 interrupted, the job goes on.
+    """
+    import asyncio
+
+    with broker_troubles(), Stops() as stops:
+        return asyncio.run(_collect(options, stops))
+
+
+async def _collect(options: Options, stops: Stops) -> int:
+    import attrs
+
+    from carevalidate_async._commands.machine import Machine
+    from carevalidate_async._commands.progress import show
+    from carevalidate_async._files.kinds import FileFormat
+    from carevalidate_async._jobs.collect import Collector, JobRows
+    from carevalidate_async.report import Facts, write_report
+
+    check_paths(rejects=options["rejects"], report=options["report"])
+    display = show(sys.stderr)
+    voice = Voice(display, results=sys.stdout)
+    watcher = Machine(voice, voice.result) if options["as_json"] else voice
+    async with contextlib.AsyncExitStack() as stack:
+        ledger = await open_ledger(stack, options["url"], watcher.note)
+        name = options["job"] or await only_job(ledger)
+        found = await ledger.job(name)
+        if found is None:
+            raise StopError(f"the broker has no job {one_line(name)}")
+        job = found[0]
+        rows = JobRows(format=FileFormat(job.form), header=tuple(job.header))
+        rejects = open_rejects(stack, options["rejects"], rows)
+        target = await ledger.target(name)
+        facts = Facts(
+            file=job.file,
+            target=target or "nowhere yet",
+            rejects=options["rejects"],
+            began=datetime.fromtimestamp(job.began, UTC),
+            concurrency=0,
+        )
+        begin_page(options["report"], facts)
+        collector = Collector(ledger, name=name, job=job, watcher=watcher, rejects=rejects)
+        stops.begin(collector.stop, watcher.note, STOPPING)
+        with display:
+            summary = await collector.run(wait=not options["now"])
+            stops.end()
+            voice.end()
+        trouble = None if rejects is None else close_rejects(rejects)
+        if trouble is not None:
+            summary = attrs.evolve(summary, stopped_by=summary.stopped_by or trouble)
+    unwritten = options["report"] and write_report(
+        options["report"], summary=summary, course=collector.course, facts=facts
+    )
+    report = None if unwritten else options["report"]
+    show_summary(
+        summary,
+        sys.stderr if options["as_json"] else sys.stdout,
+        journal=None,
+        rejects=options["rejects"],
+        report=report,
+    )
+    if unwritten:
+        say(f"Error: {one_line(unwritten)}", sys.stderr)
+    if options["as_json"]:
+        document = summary_document(summary, None, rejects=options["rejects"], report=report)
+        print_json({**document, "job": name, "queue": _queue(collector.queue)})
+    stops.told(summary.exit_status)
+    return summary.exit_status
+
+
+def _queue(queue: Queue) -> dict[str, object]:
+    return {
+        "waiting": queue.waiting,
+        "in_flight": queue.in_flight,
+        "redelivered": queue.redelivered,
+        "oldest_unknown_s": queue.oldest_unknown,
+    }

@@ -1,0 +1,141 @@
+"""The command ``worker``: queued payments confirmed, on as many machines as wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carevalidate_async._commands.broker import BROKER, broker_troubles
+from carevalidate_async._commands.command import (
+    ATTEMPT_TIMEOUT,
+    ENVIRONMENT,
+    JSON,
+    Options,
+    command,
+    open_care,
+    takes,
+)
+from carevalidate_async._commands.key_age import KEY_AGE
+from carevalidate_async._commands.output import one_line, print_json, say
+from carevalidate_async._commands.signals import Stops
+
+if TYPE_CHECKING:
+    from carevalidate_async.consumer import Consumption
+
+STOPPING = "Stopping: what this worker holds is finished first; once more to stop at once"
+
+
+@click.command()
+@takes(BROKER)
+@click.option("--base-url", metavar="URL", help="Another origin, such as a sandbox's.")
+@takes(ENVIRONMENT)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=64,
+    show_default=True,
+    help="Payments in flight at once, at most.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Payments begun per second by this worker, at most: its share of what the vendor takes.",
+)
+@click.option(
+    "--adaptive/--fixed",
+    default=True,
+    help="Go below --concurrency and --rate where the vendor refuses (429, 503) or slows down, "
+    "which is the default; or hold on to both.",
+)
+@click.option(
+    "--ack-wait",
+    type=click.FloatRange(1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="After which what a worker held that died is given to others. The same for all workers.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=75.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="To finish what is held when told to end. What is not finished is given to others.",
+)
+@takes(KEY_AGE, ATTEMPT_TIMEOUT, JSON)
+@command
+def worker(**options: Any) -> int:  # noqa: ANN401 - click's options
+    """
+    Confirm queued payments until told to end.
+
+    Any number of workers may share a queue. A signal (SIGTERM, SIGINT) lets it finish what it
+    holds. While the vendor is down it waits; when the API key is refused it ends, and the queue
+    stays as it is.
+
+    Exit status: 0 it was told to end; 2 the command or the broker is wrong, or the API key was
+    refused.
+    """
+    import asyncio
+
+    if options["rate"] is not None and math.isnan(options["rate"]):
+        raise click.UsageError("--rate must be a number")
+    options["sandbox"] = False
+    with broker_troubles(), Stops() as stops:
+        return asyncio.run(_work(options, stops))
+
+
+async def _work(options: Options, stops: Stops) -> int:
+    from carevalidate_async._config import checked_origin
+    from carevalidate_async._jobs.ledger import check_url
+    from carevalidate_async._jobs.work import Worker
+    from carevalidate_async.carevalidate import origin_of
+    from carevalidate_async.events import ConfirmHandler
+
+    def note(text: str) -> None:
+        say(one_line(text), sys.stderr)
+
+    check_url(options["url"])
+    origin = origin_of(options["environment"], options["base_url"])
+    target = checked_origin(origin, allow_insecure=False)
+    async with contextlib.AsyncExitStack() as stack:
+        client = await open_care(stack, options)
+        made = Worker(
+            options["url"],
+            ConfirmHandler(client, max_key_age=options["max_key_age"]),
+            target=target,
+            concurrency=options["concurrency"],
+            rate=options["rate"],
+            adaptive=options["adaptive"],
+            ack_wait=options["ack_wait"],
+            grace=options["grace"],
+            note=note,
+        )
+        stops.begin(made.end, note, STOPPING)
+        await made.run()
+        stops.end()
+        done = made.consumer.consumption()
+    status = 0 if done.stopped_by is None else 2
+    say(_told(done), sys.stderr if options["as_json"] else sys.stdout)
+    if options["as_json"]:
+        decided = {str(action): count for action, count in done.decided.items()}
+        print_json(
+            {
+                "decided": decided,
+                "redelivered": done.redelivered,
+                "failed": done.failed,
+                "stopped_by": done.stopped_by,
+                "exit_status": status,
+            }
+        )
+    stops.told(status)
+    return status
+
+
+def _told(done: Consumption) -> str:
+    counts = ", ".join(f"{count:,} {action}" for action, count in done.decided.items() if count)
+    return f"{counts or 'nothing'}; {done.redelivered:,} redelivered, {done.failed:,} failed"

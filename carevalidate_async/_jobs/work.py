@@ -1,0 +1,275 @@
+"""A row's message to its result, and the application that takes such messages."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import nats.errors
+from faststream import Context, FastStream
+from faststream.nats import NatsBroker
+from nats.js.errors import APIError
+
+from carevalidate_async._jobs.ledger import (
+    DURABLE,
+    BrokerError,
+    Ledger,
+    after,
+    connection_options,
+    is_late,
+    shown,
+)
+from carevalidate_async._jobs.messages import (
+    OUT,
+    WORK,
+    WORK_SUBJECTS,
+    Result,
+    Tries,
+    Work,
+    job_of,
+    out_subject,
+    tries_of,
+)
+from carevalidate_async.consumer import Consumer
+from carevalidate_async.errors import Outcome
+from carevalidate_async.events import Action, Event
+from carevalidate_async.integrations.faststream.nats import subscribe
+from carevalidate_async.integrations.jetstream import (
+    PUBLISH_TIMEOUT,
+    JetStreamDelivery,
+    consumer_config,
+    provide_consumer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nats.aio.msg import Msg
+    from nats.js import JetStreamContext
+
+    from carevalidate_async.consumer import Handler
+    from carevalidate_async.events import Decision
+
+_LONGEST = 1000  # characters of what the vendor said
+
+_RECORDED = frozenset({"confirmed", "already_recorded"})
+
+
+class JobDelivery(JetStreamDelivery):
+    """
+    A row's message; its result is written before it is acknowledged.
+
+    Args:
+        message: As it was fetched.
+
+        js: Publishes.
+    """
+
+    def __init__(self, message: Msg, js: JetStreamContext) -> None:
+        super().__init__(message, js, dead="")
+        self._work = msgspec.json.decode(message.data, type=Work)
+        self._job = job_of(message.subject)
+        self.event = Event(
+            id=f"{self._job}:{self._work.line}",
+            data=bytes(self._work.payment),
+            attempt=self.event.attempt,
+            in_doubt=self.event.in_doubt,
+            age=self.event.age,
+        )
+
+    @property
+    def job(self) -> str:
+        """Name of the job that it is of."""
+        return self._job
+
+    async def publish(self, decision: Decision) -> None:
+        """Write what became of the row, or, where there is to be another delivery, what it met."""
+        receipt, error = decision.receipt, decision.error
+        attempts = receipt.meta.attempts if receipt is not None else ()
+        attempts = error.attempts if error is not None else attempts
+        line = self._work.line
+        if decision.action is Action.RETRY:
+            if attempts:
+                tries = Tries(line=line, outcome=str(decision.outcome), tries=tries_of(attempts))
+                number = self.event.attempt or 0
+                subject = out_subject(self._job, "tries", line, number)
+                await self._put(subject, msgspec.json.encode(tries))
+            return
+        result = Result(
+            line=line, state=_state(decision), key=decision.key or "", tries=tries_of(attempts)
+        )
+        if result.state not in _RECORDED:
+            said = getattr(error, "message", None)
+            result.reason = decision.reason
+            result.error = None if error is None else type(error).__name__
+            result.status = getattr(error, "status", None)
+            result.code = getattr(error, "code", None)
+            result.said = None if said is None else str(said)[:_LONGEST]
+            result.began = time.time() - (self.event.age or 0.0)
+            result.work = self._work
+        await self._write(result)
+
+    async def _write(self, result: Result) -> None:
+        """Write a row's result, unless there is one that knows as much."""
+        subject, body = out_subject(self._job, "result", result.line), msgspec.json.encode(result)
+        last = 0
+        while True:
+            try:
+                await self._put(subject, body, after(last))
+            except APIError as error:
+                if not is_late(error):
+                    raise
+            else:
+                return
+            found = await self._js.get_last_msg(OUT, subject)
+            before = msgspec.json.decode(found.data or b"", type=Result)
+            if before.state in _RECORDED or result.state not in _RECORDED:
+                return
+            last = found.seq or 0
+
+    async def _put(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+        await self._js.publish(subject, body, headers=headers, timeout=PUBLISH_TIMEOUT)
+
+
+def _state(decision: Decision) -> str:
+    receipt = decision.receipt
+    if decision.action is Action.ACK:
+        fresh = receipt is not None and not receipt.meta.already_recorded
+        return "confirmed" if fresh else "already_recorded"
+    return "unknown" if decision.outcome is Outcome.UNKNOWN else "rejected"
+
+
+class Worker:
+    """
+    Confirms rows of jobs until it is told to end.
+
+    Args:
+        url: The broker's.
+
+        handler: Says what is to be done with each row.
+
+        target: The origin that its payments go to. A job whose payments went elsewhere before is
+            left alone.
+
+        concurrency: Rows that it holds at once, at most.
+
+        rate: Payments that it begins per second, at most.
+
+        adaptive: Whether to go below both as the vendor's answers tell.
+
+        ack_wait: Seconds after which the rows of a worker that has died are given to others.
+
+        grace: Seconds that it has to finish what it holds once it is told to end.
+
+        note: Told what there is to know.
+
+    Attributes:
+        consumer: Has what was done so far.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        handler: Handler,
+        *,
+        target: str,
+        concurrency: int,
+        rate: float | None,
+        adaptive: bool,
+        ack_wait: float,
+        grace: float,
+        note: Callable[[str], None],
+    ) -> None:
+        self._url = url
+        self._target = target
+        self._note = note
+        self._ended = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._bound: dict[str, str] = {}
+        self._ledger: Ledger | None = None
+        self._wanted = consumer_config(DURABLE, WORK_SUBJECTS, ack_wait=ack_wait)
+        self._broker = NatsBroker(
+            url, graceful_timeout=grace, logger=None, **connection_options(self._tell)
+        )
+        self._app = FastStream(self._broker, logger=None, on_startup=[self._provision])
+        self.consumer = Consumer(
+            handler,
+            concurrency=concurrency,
+            rate=rate,
+            adaptive=adaptive,
+            extend_every=ack_wait / 3,
+            on_stop=self._stopped,
+        )
+        subscribe(
+            self._broker, self._take, stream=WORK, config=self._wanted, concurrency=concurrency
+        )
+
+    async def run(self) -> None:
+        """
+        Work until told to end, or until nothing more can be done.
+
+        Raises:
+            BrokerError: Nobody answers there.
+
+            MismatchError: What is on the broker has other settings.
+        """
+        try:
+            await self._broker.connect()
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise BrokerError(f"{shown(self._url)}: {type(error).__name__}") from None
+        await self._app.start()
+        try:
+            await self._ended.wait()
+        finally:
+            stopping = asyncio.create_task(self._app.stop())
+            hurry = asyncio.create_task(self._hurry.wait())
+            await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            hurry.cancel()
+            stopping.cancel()
+            await asyncio.gather(stopping, hurry, return_exceptions=True)
+
+    def end(self) -> None:
+        """Finish what is held, and take nothing new; the second time, finish nothing."""
+        if self._ended.is_set():
+            self._hurry.set()
+        self._ended.set()
+
+    def _stopped(self, reason: str) -> None:
+        self._note(f"Stopping: {reason}")
+        self.end()
+
+    def _tell(self, text: str) -> None:
+        if not self._ended.is_set():  # or it is this end that leaves
+            self._note(text)
+
+    async def _provision(self) -> None:
+        js = self._broker.config.connection_state.stream
+        self._ledger = await Ledger.open(js)
+        await provide_consumer(js, WORK, self._wanted)
+
+    async def _take(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008
+        js = self._broker.config.connection_state.stream
+        try:
+            delivery = JobDelivery(message.raw_message, js)
+        except msgspec.MsgspecError:
+            # Nobody could ever do anything with it, and its row is no row of a job.
+            self._note(f"Dropped a message that is no row: {message.raw_message.subject}")
+            await message.raw_message.term()
+            return
+        target = await self._target_of(delivery.job)
+        if target != self._target:
+            await delivery.give_back()
+            self.consumer.stop(
+                f"the payments of the job {delivery.job} go to {target}, and this worker's to "
+                f"{self._target}"
+            )
+            return
+        await self.consumer.take(delivery)
+
+    async def _target_of(self, job: str) -> str:
+        if job not in self._bound:
+            assert self._ledger is not None  # noqa: S101 - for the type checker
+            self._bound[job] = await self._ledger.bind(job, self._target)
+        return self._bound[job]
