@@ -11,6 +11,7 @@ from carevalidate_async._commands import single
 from carevalidate_async._commands.collect import collect
 from carevalidate_async._commands.command import StopError, command
 from carevalidate_async._commands.confirm import confirm
+from carevalidate_async._commands.dead_letter import dead_letter
 from carevalidate_async._commands.enqueue import enqueue
 from carevalidate_async._commands.export import export
 from carevalidate_async._commands.output import say
@@ -114,6 +115,7 @@ for _command in (
     enqueue,
     worker,
     collect,
+    dead_letter,
     single.intent,
     single.case_payment,
     single.update_user,

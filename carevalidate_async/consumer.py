@@ -60,7 +60,7 @@ class Delivery(Protocol):
 
     async def publish(self, decision: Decision) -> None:
         """
-        Put away what came of it: a result, or a dead letter.
+        Put away what came of it: a result, or a dead letter; of others nothing need be kept.
 
         It must be safe with the broker when this returns, for the message is acknowledged next.
         A message that is delivered twice is published twice, unless the broker sees that it is.
@@ -199,6 +199,23 @@ class Consumer:
             _logger.warning(words, decision.action, event.id, decision.key, decision.reason)
         return decision
 
+    def stop(self, reason: str) -> None:
+        """
+        Ask for nothing more, whatever is delivered; what is under way goes on.
+
+        Args:
+            reason: In half a sentence.
+        """
+        if self.stopped_by is not None:
+            return
+        self.stopped_by = reason
+        self._waiting = None
+        if self._gate is not None:
+            self._gate.close()
+        _logger.error("taking no further message: %s", reason)
+        if self._on_stop is not None:
+            self._on_stop(reason)
+
     async def _decide(self, event: Event, delivery: Delivery) -> Decision:
         gate = self._gate = self._gate or self._new_gate()
         waited = await self._turn(gate, event)
@@ -240,14 +257,14 @@ class Consumer:
 
     async def _carry_out(self, decision: Decision, delivery: Delivery) -> None:
         # Published first, acknowledged last: between the two a process may die.
-        if decision.action is Action.STOP:
-            await delivery.give_back()
-            return
         await delivery.publish(decision)
-        if decision.action is Action.RETRY:
-            await delivery.retry(decision.delay)
-        else:
-            await delivery.ack()
+        match decision.action:
+            case Action.STOP:
+                await delivery.give_back()
+            case Action.RETRY:
+                await delivery.retry(decision.delay)
+            case _:
+                await delivery.ack()
 
     # The vendor
 
@@ -271,23 +288,6 @@ class Consumer:
             _logger.warning("waiting: %s", self._waiting)
         elif self._waiting is None and before is not None:
             _logger.warning("going on")
-
-    def stop(self, reason: str) -> None:
-        """
-        Ask for nothing more, whatever is delivered; what is under way goes on.
-
-        Args:
-            reason: In half a sentence.
-        """
-        if self.stopped_by is not None:
-            return
-        self.stopped_by = reason
-        self._waiting = None
-        if self._gate is not None:
-            self._gate.close()
-        _logger.error("taking no further message: %s", reason)
-        if self._on_stop is not None:
-            self._on_stop(reason)
 
     # The broker
 

@@ -22,7 +22,8 @@ is not, by this delivery               `Action.RETRY`                 `Action.DE
                                                                       an earlier one may have put it
 =====================================  =============================  ============================
 
-Above that table, a credential that is refused is `Action.STOP`: it says nothing of any payment, and
+That there is no connection is nothing of the payment's, and may pass, whatever the reason. Above
+that table, a credential that is refused is `Action.STOP`: it says nothing of any payment, and
 a consumer that went on would empty its queue.
 """
 
@@ -53,7 +54,12 @@ from carevalidate_async._outage import asked_wait, is_fatal, own_words
 from carevalidate_async._policy import RetryPolicy
 from carevalidate_async._retry import time_to_wait
 from carevalidate_async.bulk import combined
-from carevalidate_async.errors import CareValidateError, InvalidRequestError, Outcome
+from carevalidate_async.errors import (
+    APIConnectionError,
+    CareValidateError,
+    InvalidRequestError,
+    Outcome,
+)
 from carevalidate_async.models import ConfirmationReceipt, PaymentConfirmation
 
 if TYPE_CHECKING:
@@ -290,7 +296,10 @@ class ConfirmHandler:
 
     def _decide(self, event: Event, key: str | None, error: CareValidateError) -> Decision:
         outcome = combined(Outcome.UNKNOWN if event.may_have_landed else None, error.outcome)
-        action = Action.STOP if is_fatal(error) else _ACTIONS[error.outcome, error.retryable]
+        # That there is no connection is nothing of the payment's, even where it will not pass by
+        # itself, as with a certificate that is not trusted.
+        passing = error.retryable or isinstance(error, APIConnectionError)
+        action = Action.STOP if is_fatal(error) else _ACTIONS[error.outcome, passing]
         reason = own_words(error)
         if action is Action.RETRY and error.outcome is Outcome.UNKNOWN:
             if event.attempt is not None and event.attempt >= self._max_doubts:

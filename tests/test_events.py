@@ -144,7 +144,7 @@ class TestDecisions:
             pytest.param(UNREAD, Action.RETRY, Action.RETRY, Action.PARK, id="unread"),
             pytest.param(BAD, Action.DEAD, Action.PARK, Action.PARK, id="bad"),
             pytest.param(WRONG, Action.DEAD, Action.PARK, Action.PARK, id="wrong"),
-            pytest.param(BAD_TLS, Action.DEAD, Action.PARK, Action.PARK, id="bad tls"),
+            pytest.param(BAD_TLS, Action.RETRY, Action.RETRY, Action.RETRY, id="bad tls"),
             pytest.param(ON_RECORD, Action.ACK, Action.ACK, Action.ACK, id="on record"),
         ],
     )

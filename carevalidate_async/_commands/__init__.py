@@ -16,12 +16,15 @@ A file imports only from those above it.
 | `progress.py` | how a run shows itself while it goes on |
 | `voice.py` | what `confirm` says to people |
 | `machine.py` | what `confirm` says to machines |
+| `broker.py` | the broker of commands that share a job |
+| `ending.py` | a run's last words |
+| `crew.py` | `confirm` with several processes |
 | `confirm_journal.py` | the journal of `confirm` |
 | `confirm.py` | `confirm` |
-| `broker.py` | the broker of commands that share a job |
 | `enqueue.py` | `enqueue` |
 | `worker.py` | `worker` |
 | `collect.py` | `collect` |
+| `dead_letter.py` | `dead-letter list` and `dead-letter replay` |
 | `advice.py` | what to do next about a journal |
 | `status.py` | `status` |
 | `export.py` | `export` |

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from carevalidate_async._jobs.ledger import Ledger
 
+JOB = click.option("--job", metavar="NAME", help="Default: the only job there is.")
 BROKER = click.option(
     "--broker",
     "url",
@@ -52,16 +53,24 @@ async def open_ledger(
     return await Ledger.open(await stack.enter_async_context(connected(url, note)))
 
 
-async def only_job(ledger: Ledger) -> str:
+async def named_job(ledger: Ledger, name: str | None) -> str:
     """
-    Return the name of the only job there is.
+    Return the name of a job that is there: *name*, or that of the only one.
 
     Raises:
-        StopError: There are several, or none.
+        StopError: It is not there, or there are several.
     """
     names = await ledger.names()
+    if name is not None:
+        if name not in names:
+            raise StopError(f"the broker has no job {one_line(name)}{_others(names)}")
+        return name
     if len(names) == 1:
         return names[0]
     if not names:
         raise StopError("the broker has no job; carevalidate enqueue FILE begins one")
-    raise StopError(f"the broker has several jobs; say which (--job): {', '.join(names)}")
+    raise StopError(f"the broker has several jobs; say which (--job){_others(names)}")
+
+
+def _others(names: list[str]) -> str:
+    return f": {', '.join(names)}" if names else ""

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carevalidate_async._commands.broker import BROKER, broker_troubles, only_job, open_ledger
-from carevalidate_async._commands.command import JSON, Options, StopError, command, takes
+from carevalidate_async._commands.broker import (
+    BROKER,
+    JOB,
+    broker_troubles,
+    named_job,
+    open_ledger,
+)
+from carevalidate_async._commands.command import JSON, Options, command, takes
+from carevalidate_async._commands.ending import last_words, write_page
 from carevalidate_async._commands.files import (
     REJECTS,
     REPORT,
@@ -19,9 +26,8 @@ from carevalidate_async._commands.files import (
     close_rejects,
     open_rejects,
 )
-from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._commands.signals import Stops
-from carevalidate_async._commands.voice import Voice, show_summary, summary_document
+from carevalidate_async._commands.voice import Voice
 
 if TYPE_CHECKING:
     from carevalidate_async._jobs.collect import Queue
@@ -30,10 +36,13 @@ STOPPING = "Stopping: the job itself goes on; once more to stop at once"
 
 
 @click.command()
-@takes(BROKER)
-@click.option("--job", metavar="NAME", help="Default: the only job there is.")
-@takes(REJECTS, REPORT)
+@takes(BROKER, JOB, REJECTS, REPORT)
 @click.option("--now", is_flag=True, help="Tell how far the job is, rather than wait for its end.")
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Once the job has ended and was summed up, remove all that the broker has of it.",
+)
 @takes(JSON)
 @command
 def collect(**options: Any) -> int:  # noqa: ANN401 - click's options
@@ -58,7 +67,7 @@ async def _collect(options: Options, stops: Stops) -> int:
     from carevalidate_async._commands.progress import show
     from carevalidate_async._files.kinds import FileFormat
     from carevalidate_async._jobs.collect import Collector, JobRows
-    from carevalidate_async.report import Facts, write_report
+    from carevalidate_async.report import Facts
 
     check_paths(rejects=options["rejects"], report=options["report"])
     display = show(sys.stderr)
@@ -66,11 +75,8 @@ async def _collect(options: Options, stops: Stops) -> int:
     watcher = Machine(voice, voice.result) if options["as_json"] else voice
     async with contextlib.AsyncExitStack() as stack:
         ledger = await open_ledger(stack, options["url"], watcher.note)
-        name = options["job"] or await only_job(ledger)
-        found = await ledger.job(name)
-        if found is None:
-            raise StopError(f"the broker has no job {one_line(name)}")
-        job = found[0]
+        name = await named_job(ledger, options["job"])
+        job = await ledger.record(name)
         rows = JobRows(format=FileFormat(job.form), header=tuple(job.header))
         rejects = open_rejects(stack, options["rejects"], rows)
         target = await ledger.target(name)
@@ -91,24 +97,18 @@ async def _collect(options: Options, stops: Stops) -> int:
         trouble = None if rejects is None else close_rejects(rejects)
         if trouble is not None:
             summary = attrs.evolve(summary, stopped_by=summary.stopped_by or trouble)
-    unwritten = options["report"] and write_report(
-        options["report"], summary=summary, course=collector.course, facts=facts
-    )
-    report = None if unwritten else options["report"]
-    show_summary(
+        unwritten = write_page(options, summary, collector.course, facts)
+        if options["forget"] and collector.ended and not (trouble or unwritten):
+            await ledger.forget(name)
+    return last_words(
         summary,
-        sys.stderr if options["as_json"] else sys.stdout,
+        options,
+        stops,
+        unwritten=unwritten,
         journal=None,
         rejects=options["rejects"],
-        report=report,
+        more={"job": name, "queue": _queue(collector.queue)},
     )
-    if unwritten:
-        say(f"Error: {one_line(unwritten)}", sys.stderr)
-    if options["as_json"]:
-        document = summary_document(summary, None, rejects=options["rejects"], report=report)
-        print_json({**document, "job": name, "queue": _queue(collector.queue)})
-    stops.told(summary.exit_status)
-    return summary.exit_status
 
 
 def _queue(queue: Queue) -> dict[str, object]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 Options: TypeAlias = dict[str, Any]
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
+SANDBOX_KEY = "sandbox"
+"""The credential of a sandbox that lives as long as its command."""
+
 INTERRUPTED = 130
 """Exit status of a command that was stopped."""
 
@@ -125,7 +128,7 @@ async def open_care(
 
     key, url = None, options["base_url"]
     if options["sandbox"]:
-        key, url = "sandbox", (await _sandbox(stack)).url
+        key, url = SANDBOX_KEY, (await open_sandbox(stack)).url
     patience = _patience(options)
     patience["hooks"] = hooks
     client = CareValidate(key, environment=options.get("environment"), base_url=url, **patience)
@@ -138,17 +141,18 @@ async def open_planocore(stack: contextlib.AsyncExitStack, options: Options) -> 
 
     token, url = None, options["base_url"]
     if options["sandbox"]:
-        token, url = "sandbox", (await _sandbox(stack)).url
+        token, url = SANDBOX_KEY, (await open_sandbox(stack)).url
     client = Planocore(
         token, application=options["application"], base_url=url, **_patience(options)
     )
     return await stack.enter_async_context(client)
 
 
-async def _sandbox(stack: contextlib.AsyncExitStack) -> Sandbox:
+async def open_sandbox(stack: contextlib.AsyncExitStack) -> Sandbox:
+    """Return a sandbox, which *stack* closes."""
     from carevalidate_async.sandbox import Sandbox
 
-    sandbox = Sandbox(api_key="sandbox", token="sandbox", keep_requests=1)  # noqa: S106 - of a sandbox
+    sandbox = Sandbox(api_key=SANDBOX_KEY, token=SANDBOX_KEY, keep_requests=1)
     return await stack.enter_async_context(sandbox)
 
 

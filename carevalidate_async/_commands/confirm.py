@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from carevalidate_async._commands.broker import broker_troubles
 from carevalidate_async._commands.command import (
     ATTEMPT_TIMEOUT,
     ENVIRONMENT,
     HOST,
     JSON,
     Options,
+    StopError,
     command,
     open_care,
     takes,
@@ -30,6 +32,8 @@ from carevalidate_async._commands.confirm_journal import (
     note_old_keys,
     open_journal,
 )
+from carevalidate_async._commands.crew import Order, check_options, confirm_with_workers
+from carevalidate_async._commands.ending import last_words, write_page
 from carevalidate_async._commands.files import (
     DUPLICATES,
     FORMAT,
@@ -42,14 +46,9 @@ from carevalidate_async._commands.files import (
     open_rows,
 )
 from carevalidate_async._commands.key_age import KEY_AGE
-from carevalidate_async._commands.output import one_line, print_json, say
+from carevalidate_async._commands.output import name_of
 from carevalidate_async._commands.signals import Stops
-from carevalidate_async._commands.voice import (
-    Voice,
-    note_ignored,
-    show_summary,
-    summary_document,
-)
+from carevalidate_async._commands.voice import Voice, note_ignored
 
 if TYPE_CHECKING:
     from carevalidate_async._files.rows import RowReader
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
 @takes(*HOST, ENVIRONMENT)
 @click.option(
     "--journal",
-    type=click.Path(dir_okay=False),
+    type=click.Path(),
     help="What was sent, and what came of it. Default: beside FILE; with --sandbox, in a new "
     "temporary folder.",
 )
@@ -101,6 +100,12 @@ if TYPE_CHECKING:
     help="How long to wait for a vendor that is down before the run ends.",
 )
 @takes(DUPLICATES, REJECTS, REPORT, FORMAT)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Confirm with so many processes, through a queue on this machine that is kept in a "
+    "folder (--journal). --concurrency and --rate hold for all of them together.",
+)
 @click.option("--dry-run", is_flag=True, help="Read and check everything, and send nothing.")
 @takes(ATTEMPT_TIMEOUT, JSON)
 @command
@@ -120,10 +125,15 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     """
     import asyncio
 
+    if options["workers"] is not None:
+        check_options(click.get_current_context())
     for name in ("rate", "max_outage"):
         if options[name] is not None and math.isnan(options[name]):
             raise click.UsageError(f"--{name.replace('_', '-')} must be a number")
     with open_rows(file, options["form"]) as (reader, size), Stops() as stops:
+        if options["workers"] is not None:
+            with broker_troubles():
+                return asyncio.run(_with_workers(file, reader, options, stops))
         return asyncio.run(_confirm(file, size, reader, options, stops))
 
 
@@ -138,13 +148,14 @@ async def _confirm(
     from carevalidate_async._run.course import Course
     from carevalidate_async._run.file_run import Bounds, FileRun
     from carevalidate_async.journal import Duplicates
-    from carevalidate_async.report import Facts, write_report
+    from carevalidate_async.report import Facts
 
     dry_run = options["dry_run"]
     async with contextlib.AsyncExitStack() as stack:
         # In this order: what can be wrong is found before anything is made or sent.
         target = _target(options)
         path = _journal_path(file, target, options)
+        _check_kind(path, wants_folder=False)
         rejects_path = None if dry_run else options["rejects"]
         check_paths(
             FILE=0 if file == "-" else file,
@@ -205,23 +216,28 @@ async def _confirm(
             summary = attrs.evolve(summary, stopped_by=summary.stopped_by or trouble)
         if not dry_run:
             await end_run(journal, summary)
-    unwritten = options["report"] and write_report(
-        options["report"], summary=summary, course=course, facts=facts
-    )
-    report = None if unwritten else options["report"]
-    show_summary(
+    return last_words(
         summary,
-        sys.stderr if options["as_json"] else sys.stdout,
+        options,
+        stops,
+        unwritten=write_page(options, summary, course, facts),
         journal=facts.journal,
         rejects=rejects_path,
-        report=report,
     )
-    if unwritten:
-        say(f"Error: {one_line(unwritten)}", sys.stderr)
-    if options["as_json"]:
-        print_json(summary_document(summary, facts.journal, rejects=rejects_path, report=report))
-    stops.told(summary.exit_status)
-    return summary.exit_status
+
+
+async def _with_workers(file: str, reader: RowReader, options: Options, stops: Stops) -> int:
+    target = _target(options)
+    folder = _journal_path(file, target, options, kind="queue")
+    _check_kind(folder, wants_folder=True)
+    check_paths(
+        FILE=0 if file == "-" else file,
+        journal=folder,
+        rejects=options["rejects"],
+        report=options["report"],
+    )
+    order = Order(file=file, reader=reader, folder=folder, target=target, options=options)
+    return await confirm_with_workers(order, stops)
 
 
 def _target(options: Options) -> str:
@@ -235,16 +251,22 @@ def _target(options: Options) -> str:
     return checked_origin(origin, allow_insecure=False)
 
 
-def _journal_path(file: str, target: str, options: Options) -> str:
+def _journal_path(file: str, target: str, options: Options, kind: str = "journal") -> str:
     from carevalidate_async.carevalidate import ORIGINS
 
     if options["journal"]:
         return str(options["journal"])
     name = next((name for name, origin in ORIGINS.items() if origin == target), None)
     label = name or re.sub(r"[^A-Za-z0-9.]+", "-", target.partition("://")[2] or target)
-    path = f"{'stdin' if file == '-' else file}.{label}.journal"
+    path = f"{'stdin' if file == '-' else file}.{label}.{kind}"
     if not options["sandbox"]:
         return path
     if options["dry_run"]:
         return ""  # a rehearsal starts clean each time; its sandbox forgets everything too
     return os.path.join(tempfile.mkdtemp(prefix="carevalidate-"), os.path.basename(path))
+
+
+def _check_kind(path: str, *, wants_folder: bool) -> None:
+    if os.path.exists(path) and os.path.isdir(path) != wants_folder:
+        kind = "is no folder, as a queue is" if wants_folder else "is a folder, and no journal"
+        raise StopError(f"--journal: {name_of(path)} {kind}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +27,8 @@ from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._commands.signals import Stops
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carevalidate_async.consumer import Consumption
 
 STOPPING = "Stopping: what this worker holds is finished first; once more to stop at once"
@@ -67,6 +72,7 @@ STOPPING = "Stopping: what this worker holds is finished first; once more to sto
     metavar="SECONDS",
     help="To finish what is held when told to end. What is not finished is given to others.",
 )
+@click.option("--while-stdin", is_flag=True, help="End with standard input, too.")
 @takes(KEY_AGE, ATTEMPT_TIMEOUT, JSON)
 @command
 def worker(**options: Any) -> int:  # noqa: ANN401 - click's options
@@ -89,7 +95,16 @@ def worker(**options: Any) -> int:  # noqa: ANN401 - click's options
         return asyncio.run(_work(options, stops))
 
 
+def _at_end_of_stdin(end: Callable[[], object]) -> None:
+    while os.read(0, 4096):
+        pass
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        end()
+
+
 async def _work(options: Options, stops: Stops) -> int:
+    import asyncio
+
     from carevalidate_async._config import checked_origin
     from carevalidate_async._jobs.ledger import check_url
     from carevalidate_async._jobs.work import Worker
@@ -116,6 +131,11 @@ async def _work(options: Options, stops: Stops) -> int:
             note=note,
         )
         stops.begin(made.end, note, STOPPING)
+        if options["while_stdin"]:
+            loop = asyncio.get_running_loop()
+            end = functools.partial(loop.call_soon_threadsafe, made.end)
+            # A daemon, since nothing can wake a thread that waits for its standard input.
+            threading.Thread(target=_at_end_of_stdin, args=(end,), daemon=True).start()
         await made.run()
         stops.end()
         done = made.consumer.consumption()

@@ -11,4 +11,6 @@ became of each, and how far it is queued. A file imports only from those above i
 | `enqueue.py` | a file's rows into the queue: `Enqueuer` |
 | `work.py` | a row's message to its result: `JobDelivery`, and the worker's application |
 | `collect.py` | results to counts: `Collector` |
+| `local.py` | a queue and workers on this machine alone |
+| `replay.py` | rows that ended without being on record, once more |
 """

@@ -22,6 +22,7 @@ from carevalidate_async._files.kinds import FileFormat
 from carevalidate_async._jobs.ledger import DURABLE, BrokerError
 from carevalidate_async._jobs.messages import (
     OUT,
+    RECORDED,
     WORK,
     Job,
     Refused,
@@ -57,7 +58,6 @@ IDLE = 30.0
 """Seconds after which the broker forgets a collector that asks for nothing."""
 
 _STATES = ("", "confirmed", "already_recorded", "rejected", "unknown")
-_RECORDED = ("confirmed", "already_recorded")
 
 
 @attrs.frozen(kw_only=True)
@@ -182,7 +182,7 @@ class Collector:
                 if len(messages) < FETCHED:
                     await self._look()
                     left = (await sub.consumer_info()).num_pending
-                    if not left and (not wait or self._has_ended()):
+                    if not left and (not wait or self.ended):
                         return True
                 self._report()
         finally:
@@ -192,10 +192,7 @@ class Collector:
 
     async def _look(self) -> None:
         """See how far the job is queued, and how the queue is."""
-        found = await self._ledger.job(self._name)
-        if found is None:
-            raise BrokerError(f"the job {self._name} was deleted")
-        self._job = found[0]
+        self._job = await self._ledger.record(self._name)
         self._moment = max(self._moment, time.time() - self._job.began)
         oldest = min(self._doubts.values(), default=None)
         with contextlib.suppress(nats.js.errors.NotFoundError):  # no worker has ever come
@@ -207,7 +204,9 @@ class Collector:
                 oldest_unknown=None if oldest is None else max(0.0, self._moment - oldest),
             )
 
-    def _has_ended(self) -> bool:
+    @property
+    def ended(self) -> bool:
+        """Whether all rows of the job have their place."""
         return self._job.whole and self._results >= self._job.queued
 
     async def _rest(self, seconds: float) -> None:
@@ -247,7 +246,7 @@ class Collector:
             self._results += 1
         self._seen[result.line] = _STATES.index(result.state)
         self._counts.add(result.state)
-        if result.state in _RECORDED:
+        if result.state in RECORDED:
             self.course.good(result.state)
             return
         reason = result.reason or ""
@@ -345,7 +344,7 @@ class Collector:
         )
 
     def _summary(self, *, wait: bool) -> Summary:
-        counts, ended = self._now(), self._has_ended()
+        counts, ended = self._now(), self.ended
         repeated = Duplicates(self._job.duplicates)
         if repeated is Duplicates.ONCE and counts.duplicates:
             self.course.good("duplicates", counts.duplicates)

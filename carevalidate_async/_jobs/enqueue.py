@@ -129,6 +129,7 @@ class Enqueuer:
             form=str(reader.format),
             header=[*reader.header],
         )
+        self._began = self._new.began
         self.skipped = 0
 
     def stop(self) -> None:
@@ -149,6 +150,7 @@ class Enqueuer:
         found = await self._ledger.job(self._name)
         known, revision = found or (self._new, 0)
         self.skipped = known.rows
+        self._began = known.began
         if found is not None:
             self._check(known)
         job = msgspec.structs.replace(known, rows=0, line=0, queued=0, invalid=0, repeated=0)
@@ -252,7 +254,8 @@ class Enqueuer:
             reject_key=None if copy is None else copy_cell(content_key(item.payment), copy),
         )
         subject = work_subject(self._name, row.line)
-        mark = f"{self._name}:{row.line}:{item.plan.key}"
+        # A job of the same name that was forgotten is another one.
+        mark = f"{self._name}:{self._began:.3f}:{row.line}:{item.plan.key}"
         return Message(subject, msgspec.json.encode(work), {"Nats-Msg-Id": mark})
 
     def _refusal(

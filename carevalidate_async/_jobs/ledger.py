@@ -19,6 +19,7 @@ from carevalidate_async._jobs.messages import (
     WORK,
     WORK_SUBJECTS,
     Job,
+    out_subject,
 )
 from carevalidate_async.integrations.jetstream import provide_stream, stream_config
 
@@ -182,6 +183,24 @@ class Ledger:
         except nats.js.errors.KeyNotFoundError:
             return None
         return msgspec.json.decode(entry.value or b"", type=Job), int(entry.revision or 0)
+
+    async def record(self, name: str) -> Job:
+        """
+        Return the record of a job that is there.
+
+        Raises:
+            BrokerError: It is not.
+        """
+        found = await self.job(name)
+        if found is None:
+            raise BrokerError(f"the job {name} was deleted")
+        return found[0]
+
+    async def forget(self, name: str) -> None:
+        """Remove all that the broker has of a job."""
+        await self.js.purge_stream(OUT, subject=out_subject(name, ">"))
+        for kind in ("target", "job"):
+            await self.records.purge(f"{kind}.{name}")
 
     async def names(self) -> list[str]:
         """Return the names of all jobs."""

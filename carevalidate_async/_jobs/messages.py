@@ -39,6 +39,12 @@ JOBS = "CAREVALIDATE_JOBS"
 WORK_SUBJECTS = "carevalidate.work.*.*"
 OUT_SUBJECTS = "carevalidate.out.>"
 
+REPLAYED = "Carevalidate-Replayed"
+"""A header of a row that is queued once more: its next result replaces the one that it has."""
+
+RECORDED = frozenset({"confirmed", "already_recorded"})
+"""States of rows that are on record."""
+
 LONGEST_NAME = 64
 _NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
 

@@ -6,11 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import msgspec
 import nats.errors
 from faststream import Context, FastStream
 from faststream.nats import NatsBroker
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from carevalidate_async._jobs.ledger import (
     DURABLE,
@@ -23,6 +24,8 @@ from carevalidate_async._jobs.ledger import (
 )
 from carevalidate_async._jobs.messages import (
     OUT,
+    RECORDED,
+    REPLAYED,
     WORK,
     WORK_SUBJECTS,
     Result,
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 1000  # characters of what the vendor said
 
-_RECORDED = frozenset({"confirmed", "already_recorded"})
+_LOOKED_AT = 10  # deliveries that are looked back on; of more, one was surely in doubt
 
 
 class JobDelivery(JetStreamDelivery):
@@ -70,6 +73,7 @@ class JobDelivery(JetStreamDelivery):
     def __init__(self, message: Msg, js: JetStreamContext) -> None:
         super().__init__(message, js, dead="")
         self._work = msgspec.json.decode(message.data, type=Work)
+        self._replayed = REPLAYED in (message.headers or {})
         self._job = job_of(message.subject)
         self.event = Event(
             id=f"{self._job}:{self._work.line}",
@@ -84,23 +88,42 @@ class JobDelivery(JetStreamDelivery):
         """Name of the job that it is of."""
         return self._job
 
+    async def look_back(self) -> None:
+        """
+        Find out whether an earlier delivery may have put the payment on record.
+
+        A delivery that ended in another one has written what it met. Of one that was cut off
+        nobody knows.
+        """
+        attempt = self.event.attempt
+        if attempt is None or attempt == 1 or self.event.in_doubt or attempt > _LOOKED_AT:
+            return
+        for number in range(1, attempt):
+            subject = out_subject(self._job, "tries", self._work.line, number)
+            try:
+                found = await self._js.get_last_msg(OUT, subject)
+            except NotFoundError:
+                return
+            before = msgspec.json.decode(found.data or b"", type=Tries)
+            if before.outcome == Outcome.UNKNOWN:
+                return
+        self.event = attrs.evolve(self.event, in_doubt=False)
+
     async def publish(self, decision: Decision) -> None:
         """Write what became of the row, or, where there is to be another delivery, what it met."""
         receipt, error = decision.receipt, decision.error
         attempts = receipt.meta.attempts if receipt is not None else ()
         attempts = error.attempts if error is not None else attempts
         line = self._work.line
-        if decision.action is Action.RETRY:
-            if attempts:
-                tries = Tries(line=line, outcome=str(decision.outcome), tries=tries_of(attempts))
-                number = self.event.attempt or 0
-                subject = out_subject(self._job, "tries", line, number)
-                await self._put(subject, msgspec.json.encode(tries))
+        if decision.action in {Action.RETRY, Action.STOP}:
+            tries = Tries(line=line, outcome=str(decision.outcome), tries=tries_of(attempts))
+            subject = out_subject(self._job, "tries", line, self.event.attempt or 0)
+            await self._put(subject, msgspec.json.encode(tries))
             return
         result = Result(
             line=line, state=_state(decision), key=decision.key or "", tries=tries_of(attempts)
         )
-        if result.state not in _RECORDED:
+        if result.state not in RECORDED:
             said = getattr(error, "message", None)
             result.reason = decision.reason
             result.error = None if error is None else type(error).__name__
@@ -125,7 +148,7 @@ class JobDelivery(JetStreamDelivery):
                 return
             found = await self._js.get_last_msg(OUT, subject)
             before = msgspec.json.decode(found.data or b"", type=Result)
-            if before.state in _RECORDED or result.state not in _RECORDED:
+            if before.state in RECORDED or not (result.state in RECORDED or self._replayed):
                 return
             last = found.seq or 0
 
@@ -266,6 +289,7 @@ class Worker:
                 f"{self._target}"
             )
             return
+        await delivery.look_back()
         await self.consumer.take(delivery)
 
     async def _target_of(self, job: str) -> str:
