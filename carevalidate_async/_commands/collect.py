@@ -91,7 +91,10 @@ async def _collect(options: Options, stops: Stops) -> int:
         collector = Collector(ledger, name=name, job=job, watcher=watcher, rejects=rejects)
         stops.begin(collector.stop, watcher.note, STOPPING)
         with display:
-            summary = await collector.run(wait=not options["now"])
+            if not options["now"]:
+                await collector.follow()
+            await collector.catch_up()
+            summary = collector.summary()
             stops.end()
             voice.end()
         trouble = None if rejects is None else close_rejects(rejects)

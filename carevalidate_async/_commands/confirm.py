@@ -229,13 +229,13 @@ async def _confirm(
 async def _with_workers(file: str, reader: RowReader, options: Options, stops: Stops) -> int:
     target = _target(options)
     folder = _journal_path(file, target, options, kind="queue")
-    _check_kind(folder, wants_folder=True)
     check_paths(
         FILE=0 if file == "-" else file,
         journal=folder,
         rejects=options["rejects"],
         report=options["report"],
     )
+    _check_kind(folder, wants_folder=True)
     order = Order(file=file, reader=reader, folder=folder, target=target, options=options)
     return await confirm_with_workers(order, stops)
 

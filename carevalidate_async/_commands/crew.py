@@ -185,7 +185,9 @@ async def _run(
 
     stops.begin(stop, watcher.note, STOPPING)
     async with crew:
-        summary = await collector.run()
+        await collector.follow()
+    await collector.catch_up()  # with what the workers have finished meanwhile
+    summary = collector.summary(at_rest=crew.at_rest)
     stops.end()
     return _judged(summary, ended), collector.course
 

@@ -136,31 +136,35 @@ class Collector:
         self._stop = asyncio.Event()
         self.course = Course(lambda: self._moment)
         self.queue = Queue()
-        self.replaced = False
 
     def stop(self) -> None:
         """Wait for the job's end no longer."""
         self._stop.set()
 
-    async def run(self, *, wait: bool = True) -> Summary:
-        """
-        Follow the job to its end, and return its counts.
-
-        Args:
-            wait: Whether to wait for what is not there yet.
-        """
-        while not self._stop.is_set():
+    async def follow(self) -> None:
+        """Wait for the job's end, or until somebody says stop."""
+        done = False
+        while not (done or self._stop.is_set()):
             try:
-                if await self._follow(wait=wait):
-                    break
+                await self._read(wait=True)
+                done = True
             except (nats.errors.Error, OSError, TimeoutError):
-                if not wait:
-                    raise BrokerError("the broker does not answer") from None
                 await self._rest(1.0)  # it is away; its connection tells so
-        return self._summary(wait=wait)
 
-    async def _follow(self, *, wait: bool) -> bool:
-        """Read results until the job has ended; return whether it has, or need not."""
+    async def catch_up(self) -> None:
+        """
+        Read what there is, without waiting for more.
+
+        Raises:
+            BrokerError: The broker does not answer.
+        """
+        try:
+            await self._read(wait=False)
+        except (nats.errors.Error, OSError, TimeoutError):
+            raise BrokerError("the broker does not answer") from None
+
+    async def _read(self, *, wait: bool) -> None:
+        """Read results: to the job's end, or until there are no more."""
         js = self._ledger.js
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
@@ -171,7 +175,13 @@ class Collector:
         subject = out_subject(self._name, ">")
         sub = await js.pull_subscribe(subject, stream=OUT, config=config)
         try:
-            while not self._stop.is_set():
+            while not (wait and self._stop.is_set()):
+                left = (await sub.consumer_info()).num_pending
+                if not left:
+                    await self._look()
+                    # Looked at before: a result may have come since.
+                    if not wait or self.ended:
+                        return
                 messages: list[Msg] = []
                 with contextlib.suppress(nats.errors.TimeoutError):
                     messages = await sub.fetch(FETCHED, timeout=PATIENCE)
@@ -179,16 +189,10 @@ class Collector:
                     self._take(message)
                 if self._rejects is not None:
                     self._rejects.flush()
-                if len(messages) < FETCHED:
-                    await self._look()
-                    left = (await sub.consumer_info()).num_pending
-                    if not left and (not wait or self.ended):
-                        return True
                 self._report()
         finally:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await sub.unsubscribe()
-        return True
 
     async def _look(self) -> None:
         """See how far the job is queued, and how the queue is."""
@@ -241,7 +245,6 @@ class Collector:
         self._last = self._moment
         if before:  # it was replayed, and is now on record
             self._counts.add(_STATES[before], -1)
-            self.replaced = True
         else:
             self._results += 1
         self._seen[result.line] = _STATES.index(result.state)
@@ -343,28 +346,35 @@ class Collector:
             queue=in_words(self.queue),
         )
 
-    def _summary(self, *, wait: bool) -> Summary:
-        counts, ended = self._now(), self.ended
+    def summary(self, *, at_rest: bool = False) -> Summary:
+        """
+        Return the job's counts.
+
+        Args:
+            at_rest: Whether no worker holds any of its rows, for sure. Otherwise those without a
+                result may be on record without anybody here knowing.
+        """
+        counts = self._now()
         repeated = Duplicates(self._job.duplicates)
         if repeated is Duplicates.ONCE and counts.duplicates:
             self.course.good("duplicates", counts.duplicates)
+        at_rest = at_rest or not self.queue.in_flight
         left = counts.rows - counts.settled
-        if left:
-            # They may wait, or be under way, or be on record without anybody here knowing.
-            counts.add("unknown", left)
-            self.course.left("unknown", [], "its result is not there yet")
-        if ended:
+        doubted = min(left, len(self._doubts)) if at_rest else left
+        for name, rows in (("unknown", doubted), ("not_sent", left - doubted)):
+            if rows:
+                counts.add(name, rows)
+                self.course.left(name, [], "its result is not there yet")
+        if self.ended:
             self._moment = self._last
         self.course.end()
-        why = None if ended or not wait or self._stop.is_set() else "the job has not ended"
-        if not ended and not wait:
-            why = "the job has not ended"
+        stopped = self._stop.is_set()
         return Summary(
             counts=counts,
             elapsed=self.course.elapsed,
             duplicates=repeated,
-            interrupted=self._stop.is_set() and not ended,
-            stopped_by=why,
+            interrupted=stopped and not self.ended,
+            stopped_by=None if self.ended or stopped else "the job has not ended",
             reached=True,
             retries=max(0, counts.attempts - self._asked),
             whole=self._job.whole,

@@ -292,34 +292,29 @@ class Enqueuer:
 
     async def _ask(self, messages: Sequence[Message]) -> tuple[list[Message], str]:
         """Publish, and return those that the broker does not have yet, and why."""
-        js = self._ledger.js
-        asked = []
+        # Not its publish_async, which never hears that a queue is full.
+        answers = await asyncio.gather(
+            *(self._put(message) for message in messages), return_exceptions=True
+        )
         left: list[Message] = []
         why = "the broker does not answer; waiting for it"
-        for message in messages:
-            try:
-                answer = await js.publish_async(
-                    message.subject, message.body, headers=dict(message.headers)
-                )
-            except nats.errors.Error:
-                left.append(message)
-            else:
-                asked.append((message, answer))
-        if asked:
-            await asyncio.wait([answer for _, answer in asked], timeout=ANSWER_SECONDS)
-        for message, answer in asked:
-            if not answer.done():
-                answer.cancel()  # which makes room for another one
-                left.append(message)
-                continue
-            error = answer.exception()
+        for message, error in zip(messages, answers, strict=True):
             if error is None or _is_there(error):
                 continue
-            if not _is_full(error):
+            if _is_full(error):
+                why = "the queue is full; waiting for the workers"
+            elif isinstance(error, APIError):
                 raise BrokerError(f"the broker takes no row: {error}")
+            elif not isinstance(error, nats.errors.Error | OSError):
+                raise error
             left.append(message)
-            why = "the queue is full; waiting for the workers"
         return left, why
+
+    async def _put(self, message: Message) -> None:
+        headers = dict(message.headers)
+        await self._ledger.js.publish(
+            message.subject, message.body, headers=headers, timeout=ANSWER_SECONDS
+        )
 
     async def _rest(self, seconds: float) -> bool:
         """Wait so long, and return whether somebody said stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -101,6 +102,32 @@ def check_url(url: str) -> None:
         )
 
 
+async def check_broker(url: str) -> None:
+    """
+    See that a broker answers: a connection that waits for one that was there waits for any.
+
+    Raises:
+        BrokerError: Nobody answers there, or not as a NATS server does.
+    """
+    check_url(url)
+    told: list[Exception] = []
+
+    async def trouble(error: Exception) -> None:
+        told.append(error)
+
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection = await nats.connect(
+                url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=trouble
+            )
+            await connection.close()
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        why = told[0] if told else error
+        # Its own words may repeat what the broker is opened with.
+        words = getattr(why, "strerror", None) or type(why).__name__
+        raise BrokerError(f"{shown(url)} does not answer as a NATS server: {words}") from None
+
+
 @contextlib.asynccontextmanager
 async def connected(url: str, note: Callable[[str], None]) -> AsyncIterator[JetStreamContext]:
     """
@@ -109,22 +136,16 @@ async def connected(url: str, note: Callable[[str], None]) -> AsyncIterator[JetS
     Raises:
         BrokerError: Nobody answers there, or not as a NATS server with JetStream does.
     """
-    check_url(url)
-    quiet = [True]
+    await check_broker(url)
+    quiet: list[bool] = []
 
     def tell(text: str) -> None:
-        if not quiet:
+        if not quiet:  # or it is this end that leaves
             note(text)
 
+    connection = await nats.connect(url, **connection_options(tell))
     try:
-        connection = await nats.connect(
-            url, connect_timeout=int(CONNECT_SECONDS), **connection_options(tell)
-        )
-    except (nats.errors.Error, OSError, TimeoutError) as error:
-        raise BrokerError(f"{shown(url)}: {type(error).__name__}") from None
-    quiet.clear()
-    try:
-        yield connection.jetstream(publish_async_max_pending=ASKED_AT_ONCE)
+        yield connection.jetstream()
     finally:
         quiet.append(True)
         with contextlib.suppress(nats.errors.Error, OSError):
@@ -199,8 +220,8 @@ class Ledger:
     async def forget(self, name: str) -> None:
         """Remove all that the broker has of a job."""
         await self.js.purge_stream(OUT, subject=out_subject(name, ">"))
-        for kind in ("target", "job"):
-            await self.records.purge(f"{kind}.{name}")
+        for kind in ("target", "job"):  # rather than put a mark in their place
+            await self.js.purge_stream(f"KV_{JOBS}", subject=f"$KV.{JOBS}.{kind}.{name}")
 
     async def names(self) -> list[str]:
         """Return the names of all jobs."""

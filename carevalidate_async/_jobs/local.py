@@ -188,6 +188,10 @@ class Crew:
         note: Told what they say.
 
         on_end: Called with the reason once they cannot go on.
+
+    Attributes:
+        at_rest: Whether all of them have ended by themselves, so that none holds anything. One
+            that was killed held what another one has not been given yet.
     """
 
     def __init__(
@@ -205,6 +209,7 @@ class Crew:
         self._note = note
         self._on_end = on_end
         self._restarts = 0
+        self.at_rest = True
         self._over = asyncio.Event()
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -243,6 +248,7 @@ class Crew:
             last = await self._hear(number, process)
             status = await process.wait()
             del self._processes[number]
+            self.at_rest = self.at_rest and status >= 0
             if self._over.is_set():
                 return
             if status >= 0 or self._restarts >= MOST_RESTARTS:

@@ -17,6 +17,7 @@ from carevalidate_async._jobs.messages import (
     RECORDED,
     REPLAYED,
     Result,
+    Tries,
     out_subject,
     work_subject,
 )
@@ -94,6 +95,10 @@ async def replay(ledger: Ledger, job: str, letter: Letter) -> None:
     headers = {REPLAYED: "1"}
     if result.state == "unknown":
         headers[IN_DOUBT] = "1"
+        # While it waits it has no result, and is in doubt all the same.
+        doubt = Tries(line=result.line, outcome="unknown")
+        tries = out_subject(job, "tries", result.line, 0)
+        await ledger.js.publish(tries, msgspec.json.encode(doubt))
     if result.began is not None:
         headers[BEGAN] = f"{result.began:.3f}"
     await ledger.js.publish(

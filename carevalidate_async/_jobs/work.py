@@ -18,9 +18,9 @@ from carevalidate_async._jobs.ledger import (
     BrokerError,
     Ledger,
     after,
+    check_broker,
     connection_options,
     is_late,
-    shown,
 )
 from carevalidate_async._jobs.messages import (
     OUT,
@@ -238,11 +238,12 @@ class Worker:
 
             MismatchError: What is on the broker has other settings.
         """
+        await check_broker(self._url)
         try:
-            await self._broker.connect()
+            await self._app.start()
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise BrokerError(f"{shown(self._url)}: {type(error).__name__}") from None
-        await self._app.start()
+            told = type(error).__name__
+            raise BrokerError(f"the broker went away while this began: {told}") from None
         try:
             await self._ended.wait()
         finally:
@@ -268,6 +269,7 @@ class Worker:
             self._note(text)
 
     async def _provision(self) -> None:
+        await self._broker.connect()
         js = self._broker.config.connection_state.stream
         self._ledger = await Ledger.open(js)
         await provide_consumer(js, WORK, self._wanted)
