@@ -34,7 +34,7 @@ from carevalidate_async.events import Action, Decision, Event
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Consumer", "Consumption", "Delivery", "Handler"]
+__all__ = ["Consumer", "Consumption", "Delivery", "Handler", "Turns"]
 
 AFTER_AN_ERROR = 30.0
 """Seconds before a message is delivered again that the program itself could not deal with."""
@@ -74,6 +74,13 @@ class Delivery(Protocol):
 
     async def give_back(self) -> None:
         """Have it delivered again, to whoever takes messages."""
+
+
+class Turns(Protocol):
+    """Who says when the next payment may be asked for; a `SharedRate`, say."""
+
+    async def acquire(self) -> None:
+        """Wait for a turn."""
 
 
 @attrs.frozen(kw_only=True)
@@ -116,6 +123,9 @@ class Consumer:
         rate: Payments begun per second, at most; None for as many as the vendor takes. Of several
             consumers that share what a vendor takes, give each its part.
 
+        turns: Says when the next payment may be asked for, beside *rate*: a limit that several
+            consumers share, say.
+
         adaptive: Whether to go below both as the vendor's answers tell.
 
         extend_every: Seconds after which the broker is told that a message is still worked on: a
@@ -137,6 +147,7 @@ class Consumer:
         *,
         concurrency: int = 64,
         rate: float | None = None,
+        turns: Turns | None = None,
         adaptive: bool = True,
         extend_every: float | None = None,
         patience: float | None = None,
@@ -147,6 +158,7 @@ class Consumer:
         self._handler = handler
         self._concurrency = concurrency
         self._rate = rate
+        self._turns = turns
         self._adaptive = adaptive
         self._extend_every = extend_every
         self._patience = patience
@@ -218,6 +230,9 @@ class Consumer:
 
     async def _decide(self, event: Event, delivery: Delivery) -> Decision:
         gate = self._gate = self._gate or self._new_gate()
+        if self._turns is not None and not gate.closed:
+            # Before the gate: between its word and the ask nothing may be waited for.
+            await self._turns.acquire()
         waited = await self._turn(gate, event)
         if waited is not None:
             return waited

@@ -370,7 +370,8 @@ class TestDeadLetters:
 
         async def park(js: Any) -> None:
             from carevalidate_async._jobs.work import JobDelivery
-            from carevalidate_async.events import Action, Decision, Outcome
+            from carevalidate_async import Outcome
+            from carevalidate_async.events import Action, Decision
 
             await Ledger.open(js)
             sub = await js.pull_subscribe("carevalidate.work.*.*", durable=DURABLE, stream=WORK)

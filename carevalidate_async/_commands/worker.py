@@ -18,6 +18,7 @@ from carevalidate_async._commands.command import (
     ENVIRONMENT,
     JSON,
     Options,
+    StopError,
     command,
     open_care,
     takes,
@@ -29,7 +30,7 @@ from carevalidate_async._commands.signals import Stops
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carevalidate_async.consumer import Consumption
+    from carevalidate_async.consumer import Consumption, Turns
 
 STOPPING = "Stopping: what this worker holds is finished first; once more to stop at once"
 
@@ -49,6 +50,18 @@ STOPPING = "Stopping: what this worker holds is finished first; once more to sto
     "--rate",
     type=click.FloatRange(0, min_open=True),
     help="Payments begun per second by this worker, at most: its share of what the vendor takes.",
+)
+@click.option(
+    "--shared-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Payments begun per second by all workers together, at most; needs --redis.",
+)
+@click.option(
+    "--redis",
+    metavar="URL",
+    envvar="CAREVALIDATE_REDIS",
+    show_envvar=True,
+    help="The Redis server that keeps --shared-rate, the same for all workers.",
 )
 @click.option(
     "--adaptive/--fixed",
@@ -88,8 +101,11 @@ def worker(**options: Any) -> int:  # noqa: ANN401 - click's options
     """
     import asyncio
 
-    if options["rate"] is not None and math.isnan(options["rate"]):
-        raise click.UsageError("--rate must be a number")
+    for name in ("rate", "shared_rate"):
+        if options[name] is not None and not math.isfinite(options[name]):
+            raise click.UsageError(f"--{name.replace('_', '-')} must be a number")
+    if options["shared_rate"] is not None and not options["redis"]:
+        raise click.UsageError("--shared-rate needs --redis")
     options["sandbox"] = False
     with broker_troubles(), Stops() as stops:
         return asyncio.run(_work(options, stops))
@@ -100,6 +116,23 @@ def _at_end_of_stdin(end: Callable[[], object]) -> None:
         pass
     with contextlib.suppress(RuntimeError):  # the loop is closed
         end()
+
+
+async def _shared_rate(stack: contextlib.AsyncExitStack, options: Options) -> Turns | None:
+    """Return what says when the next payment may begin; *stack* closes it."""
+    if options["shared_rate"] is None:
+        return None
+    try:
+        from carevalidate_async.integrations.shared_rate import SharedRate
+    except ModuleNotFoundError as error:
+        if error.name not in {"pyrate_limiter", "redis"}:
+            raise
+        hint = "pip install 'carevalidate-async[cli,nats,ratelimit]'"
+        raise StopError(f"--shared-rate takes an extra: {hint}") from None
+    try:
+        return await stack.enter_async_context(SharedRate(options["redis"], options["shared_rate"]))
+    except ValueError:
+        raise StopError("--redis must be a URL, such as redis://127.0.0.1:6379") from None
 
 
 async def _work(options: Options, stops: Stops) -> int:
@@ -119,12 +152,14 @@ async def _work(options: Options, stops: Stops) -> int:
     target = checked_origin(origin, allow_insecure=False)
     async with contextlib.AsyncExitStack() as stack:
         client = await open_care(stack, options)
+        turns = await _shared_rate(stack, options)
         made = Worker(
             options["url"],
             ConfirmHandler(client, max_key_age=options["max_key_age"]),
             target=target,
             concurrency=options["concurrency"],
             rate=options["rate"],
+            turns=turns,
             adaptive=options["adaptive"],
             ack_wait=options["ack_wait"],
             grace=options["grace"],

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
-    from carevalidate_async.consumer import Handler
+    from carevalidate_async.consumer import Handler, Turns
     from carevalidate_async.events import Decision
 
 _LONGEST = 1000  # characters of what the vendor said
@@ -180,6 +180,8 @@ class Worker:
 
         rate: Payments that it begins per second, at most.
 
+        turns: Says when the next payment may be asked for; a rate that all workers share.
+
         adaptive: Whether to go below both as the vendor's answers tell.
 
         ack_wait: Seconds after which the rows of a worker that has died are given to others.
@@ -200,6 +202,7 @@ class Worker:
         target: str,
         concurrency: int,
         rate: float | None,
+        turns: Turns | None,
         adaptive: bool,
         ack_wait: float,
         grace: float,
@@ -221,6 +224,7 @@ class Worker:
             handler,
             concurrency=concurrency,
             rate=rate,
+            turns=turns,
             adaptive=adaptive,
             extend_every=ack_wait / 3,
             on_stop=self._stopped,
