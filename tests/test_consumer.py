@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import virtual
 from carevalidate_async import (
@@ -15,6 +16,8 @@ from carevalidate_async import (
     Outcome,
     RateLimitError,
 )
+from carevalidate_async._jobs.collect import Queue
+from carevalidate_async._run.counts import Counts
 from carevalidate_async.consumer import AFTER_AN_ERROR, Consumer
 from carevalidate_async.events import Action, Decision, Event
 from carevalidate_async.integrations.letters import (
@@ -26,6 +29,7 @@ from carevalidate_async.integrations.letters import (
     in_doubt,
     result_body,
 )
+from carevalidate_async.integrations.prometheus import ConsumerMetrics, JobMetrics
 
 AWAY = APIConnectionError("away", outcome=Outcome.NOT_SENT, retryable=True)
 LOST = AnswerLostError("lost", outcome=Outcome.UNKNOWN, retryable=True)
@@ -393,6 +397,51 @@ class TestConsumption:
         assert (2, 1, 0) == tuple(found.decided[a] for a in (Action.ACK, Action.DEAD, Action.STOP))
         assert (0, 1, 0) == (found.held, found.redelivered, found.failed)
         assert (None, None) == (found.waiting, found.stopped_by)
+
+
+class TestMetrics:
+    def test_consumer(self) -> None:
+        """
+        What a consumer has done is there to be scraped, each kind under its own name.
+        """
+        consumer = Consumer(deciding(DECISIONS[Action.DEAD]))
+        virtual.run(consumer.take(Message(attempt=2)))
+        registry = CollectorRegistry()
+        registry.register(ConsumerMetrics(consumer))
+        value = registry.get_sample_value
+
+        assert 1 == value("carevalidate_deliveries_total", {"action": "dead"})
+        assert 0 == value("carevalidate_deliveries_total", {"action": "ack"})
+        assert 1 == value("carevalidate_redeliveries_total")
+        assert 0 == value("carevalidate_failures_total")
+        assert (0, 0, 0, 0) == tuple(
+            value(f"carevalidate_{name}")
+            for name in ("held", "oldest_held_seconds", "waiting", "stopped")
+        )
+        consumer.stop("enough")
+        assert 1 == value("carevalidate_stopped")
+
+    def test_job(self) -> None:
+        """
+        Where a job's rows are, and how the queue is, is there to be scraped.
+        """
+        counts = Counts(rows=9, confirmed=4, unknown=2, attempts=7)
+        queue = Queue(waiting=3, in_flight=2, redelivered=1, oldest_unknown=12.5)
+        registry = CollectorRegistry()
+        registry.register(JobMetrics(lambda: counts, lambda: queue))
+        value = registry.get_sample_value
+
+        assert (4, 2, 0) == tuple(
+            value("carevalidate_job_rows", {"as": name})
+            for name in ("confirmed", "unknown", "rejected")
+        )
+        assert (3, 2, 1, 12.5, 7) == tuple(
+            value(f"carevalidate_{name}")
+            for name in (
+                *("queue_lag", "queue_in_flight", "queue_redelivered"),
+                *("job_oldest_unknown_seconds", "job_requests"),
+            )
+        )
 
 
 class TestLetters:

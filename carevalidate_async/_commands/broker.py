@@ -13,6 +13,8 @@ from carevalidate_async._commands.output import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from prometheus_client.registry import Collector
+
     from carevalidate_async._jobs.ledger import Ledger
 
 JOB = click.option("--job", metavar="NAME", help="Default: the only job there is.")
@@ -25,6 +27,40 @@ BROKER = click.option(
     required=True,
     help="A NATS server with JetStream, such as nats://127.0.0.1:4222.",
 )
+METRICS = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve metrics for Prometheus there, on loopback; 0 for any free port, which is told.",
+)
+
+
+def serve_metrics(
+    stack: contextlib.AsyncExitStack,
+    port: int | None,
+    make: Callable[[], Collector],
+    note: Callable[[str], None],
+) -> None:
+    """Serve what *make* makes at *port*, until *stack* ends; nothing where it is None."""
+    if port is None:
+        return
+    try:
+        from prometheus_client import CollectorRegistry, start_http_server
+
+        registry = CollectorRegistry()
+        registry.register(make())
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        hint = "pip install 'carevalidate-async[cli,nats,metrics]'"
+        raise StopError(f"--metrics-port takes an extra: {hint}") from None
+    try:
+        server, thread = start_http_server(port, addr="127.0.0.1", registry=registry)
+    except OSError as error:
+        raise StopError(f"--metrics-port {port}: {error.strerror}") from None
+    stack.callback(thread.join)
+    stack.callback(server.server_close)
+    stack.callback(server.shutdown)
+    note(f"Metrics: http://127.0.0.1:{server.server_port}/metrics")
 
 
 @contextlib.contextmanager

@@ -12,9 +12,11 @@ import click
 from carevalidate_async._commands.broker import (
     BROKER,
     JOB,
+    METRICS,
     broker_troubles,
     named_job,
     open_ledger,
+    serve_metrics,
 )
 from carevalidate_async._commands.command import JSON, Options, command, takes
 from carevalidate_async._commands.ending import last_words, write_page
@@ -30,7 +32,9 @@ from carevalidate_async._commands.signals import Stops
 from carevalidate_async._commands.voice import Voice
 
 if TYPE_CHECKING:
-    from carevalidate_async._jobs.collect import Queue
+    from prometheus_client.registry import Collector as Metrics
+
+    from carevalidate_async._jobs.collect import Collector, Queue
 
 STOPPING = "Stopping: the job itself goes on; once more to stop at once"
 
@@ -43,7 +47,7 @@ STOPPING = "Stopping: the job itself goes on; once more to stop at once"
     is_flag=True,
     help="Once the job has ended and was summed up, remove all that the broker has of it.",
 )
-@takes(JSON)
+@takes(METRICS, JSON)
 @command
 def collect(**options: Any) -> int:  # noqa: ANN401 - click's options
     """
@@ -89,6 +93,8 @@ async def _collect(options: Options, stops: Stops) -> int:
         )
         begin_page(options["report"], facts)
         collector = Collector(ledger, name=name, job=job, watcher=watcher, rejects=rejects)
+        port = options["metrics_port"]
+        serve_metrics(stack, port, lambda: _metrics(collector), watcher.note)
         stops.begin(collector.stop, watcher.note, STOPPING)
         with display:
             if not options["now"]:
@@ -112,6 +118,12 @@ async def _collect(options: Options, stops: Stops) -> int:
         rejects=options["rejects"],
         more={"job": name, "queue": _queue(collector.queue)},
     )
+
+
+def _metrics(collector: Collector) -> Metrics:
+    from carevalidate_async.integrations.prometheus import JobMetrics
+
+    return JobMetrics(lambda: collector.counts, lambda: collector.queue)
 
 
 def _queue(queue: Queue) -> dict[str, object]:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carevalidate_async._commands.broker import BROKER, broker_troubles
+from carevalidate_async._commands.broker import (
+    BROKER,
+    METRICS,
+    broker_troubles,
+    serve_metrics,
+)
 from carevalidate_async._commands.command import (
     ATTEMPT_TIMEOUT,
     ENVIRONMENT,
@@ -30,7 +35,9 @@ from carevalidate_async._commands.signals import Stops
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carevalidate_async.consumer import Consumption, Turns
+    from prometheus_client.registry import Collector
+
+    from carevalidate_async.consumer import Consumer, Consumption, Turns
 
 STOPPING = "Stopping: what this worker holds is finished first; once more to stop at once"
 
@@ -86,7 +93,7 @@ STOPPING = "Stopping: what this worker holds is finished first; once more to sto
     help="To finish what is held when told to end. What is not finished is given to others.",
 )
 @click.option("--while-stdin", is_flag=True, help="End with standard input, too.")
-@takes(KEY_AGE, ATTEMPT_TIMEOUT, JSON)
+@takes(KEY_AGE, ATTEMPT_TIMEOUT, METRICS, JSON)
 @command
 def worker(**options: Any) -> int:  # noqa: ANN401 - click's options
     """
@@ -165,6 +172,7 @@ async def _work(options: Options, stops: Stops) -> int:
             grace=options["grace"],
             note=note,
         )
+        serve_metrics(stack, options["metrics_port"], lambda: _metrics(made.consumer), note)
         stops.begin(made.end, note, STOPPING)
         if options["while_stdin"]:
             loop = asyncio.get_running_loop()
@@ -189,6 +197,12 @@ async def _work(options: Options, stops: Stops) -> int:
         )
     stops.told(status)
     return status
+
+
+def _metrics(consumer: Consumer) -> Collector:
+    from carevalidate_async.integrations.prometheus import ConsumerMetrics
+
+    return ConsumerMetrics(consumer)
 
 
 def _told(done: Consumption) -> str:

@@ -324,7 +324,8 @@ class Collector:
 
     # What there is to see
 
-    def _now(self) -> Counts:
+    @property
+    def counts(self) -> Counts:
         """Return where the rows are; those that wait have no place yet."""
         job = self._job
         return attrs.evolve(
@@ -335,7 +336,7 @@ class Collector:
         self._watcher.progress(self._sight)
 
     def _sight(self) -> Sight:
-        counts = self._now()
+        counts = self.counts
         return Sight(
             counts=counts,
             total=self._job.rows if self._job.whole else None,
@@ -354,7 +355,7 @@ class Collector:
             at_rest: Whether no worker holds any of its rows, for sure. Otherwise those without a
                 result may be on record without anybody here knowing.
         """
-        counts = self._now()
+        counts = self.counts
         repeated = Duplicates(self._job.duplicates)
         if repeated is Duplicates.ONCE and counts.duplicates:
             self.course.good("duplicates", counts.duplicates)
