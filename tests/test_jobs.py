@@ -365,6 +365,43 @@ class TestResults:
         assert third.event.may_have_landed
         assert fourth.event.may_have_landed
 
+    async def test_a_row_is_as_old_as_its_first_delivery(self, ledger: Ledger) -> None:
+        """
+        However long a row has waited, its key is as old as its first delivery; where that is not
+        known, as old as the row in the queue.
+        """
+        await queuer(ledger, text(2)).run()
+        await asyncio.sleep(0.5)
+        taken = Taken(ledger)
+        known, unknown = await taken.next(), await taken.next()
+        await known.publish(decision(Action.RETRY, Outcome.REJECTED, DOWN))
+        for first in (known, unknown):
+            await first.retry(0.01)
+        again = {delivery.event.id: delivery for delivery in [await taken.next() for _ in "12"]}
+
+        assert (known.event.age or 0.0) < 0.5
+        assert (again[known.event.id].event.age or 0.0) < 0.5
+        assert (again[unknown.event.id].event.age or 0.0) >= 0.5
+
+    async def test_what_was_met_before_a_replay_says_nothing(self, ledger: Ledger) -> None:
+        """
+        A row that was queued once more, and cut off, is in doubt, whatever its first message met.
+        """
+        await queuer(ledger, text(1)).run()
+        taken = Taken(ledger)
+        first = await taken.next()
+        await first.publish(decision(Action.RETRY, Outcome.REJECTED, DOWN))
+        await first.publish(DEAD)
+        await first.ack()
+        (letter,) = [letter async for letter in letters(ledger, "job")]
+        await replay(ledger, "job", letter)
+        cut_off = await taken.next()
+        await cut_off.retry(0.01)
+        again = await taken.next()
+
+        assert not cut_off.event.may_have_landed
+        assert again.event.may_have_landed
+
     async def test_handler_sees_the_payment(self, ledger: Ledger) -> None:
         """
         What a handler is given is the row's payment, under the row's key.

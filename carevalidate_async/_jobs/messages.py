@@ -1,12 +1,13 @@
 """
 What is put into the broker about a job, and where.
 
-========================================  ====================================================
+========================================  ===================================================
 ``carevalidate.work.JOB.LINE``            a row that is to be confirmed
 ``carevalidate.out.JOB.result.LINE``      what became of it
-``carevalidate.out.JOB.tries.LINE.N``     what its Nth delivery met, where there is to be another
+``carevalidate.out.JOB.tries.LINE.M.N``   what the Nth delivery of its Mth message met, where there
+                                          is to be another
 ``carevalidate.out.JOB.refused.LINE``     a row that was refused before it was queued
-========================================  ====================================================
+========================================  ===================================================
 
 A row's result is written once, and only ever replaced by one that knows more. Rows hold what their
 file held: who may read the broker's streams may read the file.

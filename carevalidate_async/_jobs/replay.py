@@ -97,7 +97,7 @@ async def replay(ledger: Ledger, job: str, letter: Letter) -> None:
         headers[IN_DOUBT] = "1"
         # While it waits it has no result, and is in doubt all the same.
         doubt = Tries(line=result.line, outcome="unknown")
-        tries = out_subject(job, "tries", result.line, 0)
+        tries = out_subject(job, "tries", result.line, 0, 0)
         await ledger.js.publish(tries, msgspec.json.encode(doubt))
     if result.began is not None:
         headers[BEGAN] = f"{result.began:.3f}"

@@ -73,6 +73,7 @@ class JobDelivery(JetStreamDelivery):
     def __init__(self, message: Msg, js: JetStreamContext) -> None:
         super().__init__(message, js, dead="")
         self._work = msgspec.json.decode(message.data, type=Work)
+        self._number = message.metadata.sequence.stream
         self._replayed = REPLAYED in (message.headers or {})
         self._job = job_of(message.subject)
         self.event = Event(
@@ -90,24 +91,30 @@ class JobDelivery(JetStreamDelivery):
 
     async def look_back(self) -> None:
         """
-        Find out whether an earlier delivery may have put the payment on record.
+        Find out whether an earlier delivery may have put the payment on record, and since when.
 
         A delivery that ended in another one has written what it met. Of one that was cut off
         nobody knows.
         """
         attempt = self.event.attempt
-        if attempt is None or attempt == 1 or self.event.in_doubt or attempt > _LOOKED_AT:
+        if attempt is None or attempt == 1 or attempt > _LOOKED_AT or self.event.in_doubt:
             return
+        doubt = False
         for number in range(1, attempt):
-            subject = out_subject(self._job, "tries", self._work.line, number)
             try:
-                found = await self._js.get_last_msg(OUT, subject)
+                found = await self._js.get_last_msg(OUT, self._tries(number))
             except NotFoundError:
                 return
+            if number == 1 and found.time is not None and not self._replayed:
+                age = max(0.0, time.time() - found.time.timestamp())
+                self.event = attrs.evolve(self.event, age=age)
             before = msgspec.json.decode(found.data or b"", type=Tries)
-            if before.outcome == Outcome.UNKNOWN:
-                return
-        self.event = attrs.evolve(self.event, in_doubt=False)
+            doubt = doubt or before.outcome == Outcome.UNKNOWN
+        self.event = attrs.evolve(self.event, in_doubt=doubt)
+
+    def _tries(self, number: int) -> str:
+        """Return where it is said what a delivery of this message met."""
+        return out_subject(self._job, "tries", self._work.line, self._number, number)
 
     async def publish(self, decision: Decision) -> None:
         """Write what became of the row, or, where there is to be another delivery, what it met."""
@@ -117,8 +124,7 @@ class JobDelivery(JetStreamDelivery):
         line = self._work.line
         if decision.action in {Action.RETRY, Action.STOP}:
             tries = Tries(line=line, outcome=str(decision.outcome), tries=tries_of(attempts))
-            subject = out_subject(self._job, "tries", line, self.event.attempt or 0)
-            await self._put(subject, msgspec.json.encode(tries))
+            await self._put(self._tries(self.event.attempt or 0), msgspec.json.encode(tries))
             return
         result = Result(
             line=line, state=_state(decision), key=decision.key or "", tries=tries_of(attempts)

@@ -128,7 +128,8 @@ def age_of(headers: Mapping[str, Any] | None, published: float | None) -> float 
     Args:
         headers: Of its message; one that was sent once more says when it began.
 
-        published: When its message was published, in seconds since 1970; None if nobody knows.
+        published: When its message was published, or is delivered first, in seconds since 1970;
+            None if nobody knows.
     """
     began = _number((headers or {}).get(BEGAN))
     first = min((moment for moment in (began, published) if moment is not None), default=None)
