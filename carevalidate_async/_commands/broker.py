@@ -67,10 +67,12 @@ def serve_metrics(
 def broker_troubles() -> Iterator[None]:
     """Make what is wrong with the broker, or with what is on it, the command's last word."""
     try:
+        import nats.errors
+
         from carevalidate_async._jobs.ledger import BrokerError
         from carevalidate_async.integrations.jetstream import MismatchError
     except ModuleNotFoundError as error:
-        if error.name not in {"nats", "faststream"}:
+        if error.name != "nats":
             raise
         hint = "pip install 'carevalidate-async[cli,nats]'"
         raise StopError(f"this takes an extra: {hint}") from None
@@ -78,6 +80,8 @@ def broker_troubles() -> Iterator[None]:
         yield
     except (BrokerError, MismatchError) as error:
         raise StopError(one_line(str(error))) from None
+    except nats.errors.Error as error:
+        raise StopError(f"the broker does not do what it is asked for: {error}") from None
 
 
 async def open_ledger(

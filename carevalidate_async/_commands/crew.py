@@ -222,6 +222,7 @@ def _command(options: Options, url: str | None) -> list[str]:
     """Return what each worker runs; its share of what all of them may do."""
     workers = options["workers"]
     said = [sys.executable, "-m", "carevalidate_async", "worker", "--while-stdin"]
+    said += ["--ack-wait", "10"]  # on one machine nobody is away for long
     said += ["--concurrency", str(math.ceil(options["concurrency"] / workers))]
     if options["rate"] is not None:
         said += ["--rate", repr(options["rate"] / workers)]

@@ -162,7 +162,8 @@ async def _work(options: Options, stops: Stops) -> int:
         turns = await _shared_rate(stack, options)
         made = Worker(
             options["url"],
-            ConfirmHandler(client, max_key_age=options["max_key_age"]),
+            # One request a delivery: the pace is then set by each of them.
+            ConfirmHandler(client, attempts=1, max_key_age=options["max_key_age"]),
             target=target,
             concurrency=options["concurrency"],
             rate=options["rate"],

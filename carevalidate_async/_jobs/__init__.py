@@ -9,7 +9,8 @@ became of each, and how far it is queued. A file imports only from those above i
 | `messages.py` | what is put into the broker about a job, and where |
 | `ledger.py` | the broker: what there must be, and what it has of a job |
 | `enqueue.py` | a file's rows into the queue: `Enqueuer` |
-| `work.py` | a row's message to its result: `JobDelivery`, and the worker's application |
+| `pull.py` | messages, fetched as hands get free |
+| `work.py` | a row's message to its result: `JobDelivery`, and `Worker` |
 | `collect.py` | results to counts: `Collector` |
 | `local.py` | a queue and workers on this machine alone |
 | `replay.py` | rows that ended without being on record, once more |

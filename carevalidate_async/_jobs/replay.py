@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from carevalidate_async._jobs.ledger import Ledger
 
+_GONE = frozenset({10037, 10057})  # err_codes
+
 FETCHED = 500
 """Results that are asked for at once."""
 
@@ -104,5 +106,8 @@ async def replay(ledger: Ledger, job: str, letter: Letter) -> None:
     await ledger.js.publish(
         work_subject(job, result.line), msgspec.json.encode(result.work), headers=headers
     )
-    with contextlib.suppress(nats.js.errors.NotFoundError):
+    try:
         await ledger.js.delete_msg(OUT, letter.number)
+    except nats.js.errors.APIError as error:
+        if error.err_code not in _GONE:
+            raise

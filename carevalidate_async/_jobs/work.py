@@ -1,16 +1,14 @@
-"""A row's message to its result, and the application that takes such messages."""
+"""A row's message to its result, and the worker that takes such messages."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import msgspec
 import nats.errors
-from faststream import Context, FastStream
-from faststream.nats import NatsBroker
 from nats.js.errors import APIError, NotFoundError
 
 from carevalidate_async._jobs.ledger import (
@@ -18,8 +16,7 @@ from carevalidate_async._jobs.ledger import (
     BrokerError,
     Ledger,
     after,
-    check_broker,
-    connection_options,
+    connected,
     is_late,
 )
 from carevalidate_async._jobs.messages import (
@@ -35,10 +32,10 @@ from carevalidate_async._jobs.messages import (
     out_subject,
     tries_of,
 )
+from carevalidate_async._jobs.pull import pull
 from carevalidate_async.consumer import Consumer
 from carevalidate_async.errors import Outcome
 from carevalidate_async.events import Action, Event
-from carevalidate_async.integrations.faststream.nats import subscribe
 from carevalidate_async.integrations.jetstream import (
     PUBLISH_TIMEOUT,
     JetStreamDelivery,
@@ -152,7 +149,11 @@ class JobDelivery(JetStreamDelivery):
                     raise
             else:
                 return
-            found = await self._js.get_last_msg(OUT, subject)
+            try:
+                found = await self._js.get_last_msg(OUT, subject)
+            except NotFoundError:  # it went meanwhile, since its row was queued once more
+                last = 0
+                continue
             before = msgspec.json.decode(found.data or b"", type=Result)
             if before.state in RECORDED or not (result.state in RECORDED or self._replayed):
                 return
@@ -221,11 +222,9 @@ class Worker:
         self._hurry = asyncio.Event()
         self._bound: dict[str, str] = {}
         self._ledger: Ledger | None = None
+        self._concurrency = concurrency
+        self._grace = grace
         self._wanted = consumer_config(DURABLE, WORK_SUBJECTS, ack_wait=ack_wait)
-        self._broker = NatsBroker(
-            url, graceful_timeout=grace, logger=None, **connection_options(self._tell)
-        )
-        self._app = FastStream(self._broker, logger=None, on_startup=[self._provision])
         self.consumer = Consumer(
             handler,
             concurrency=concurrency,
@@ -234,9 +233,6 @@ class Worker:
             adaptive=adaptive,
             extend_every=ack_wait / 3,
             on_stop=self._stopped,
-        )
-        subscribe(
-            self._broker, self._take, stream=WORK, config=self._wanted, concurrency=concurrency
         )
 
     async def run(self) -> None:
@@ -248,21 +244,31 @@ class Worker:
 
             MismatchError: What is on the broker has other settings.
         """
-        await check_broker(self._url)
+        async with connected(self._url, self._note) as js:
+            try:
+                self._ledger = await Ledger.open(js)
+                await provide_consumer(js, WORK, self._wanted)
+                held = await pull(js, WORK, DURABLE, self._take, self._concurrency, self._ended)
+            except (nats.errors.Error, OSError) as error:
+                told = type(error).__name__
+                raise BrokerError(f"the broker went away while this began: {told}") from None
+            await self._finish(held)
+
+    async def _finish(self, held: set[asyncio.Task[None]]) -> None:
+        """Wait for what is held; cancel what takes too long, and so leave it to others."""
+        if not held:
+            return
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        done = asyncio.ensure_future(asyncio.wait({*held}))
         try:
-            await self._app.start()
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            told = type(error).__name__
-            raise BrokerError(f"the broker went away while this began: {told}") from None
-        try:
-            await self._ended.wait()
+            await asyncio.wait(
+                {done, hurry}, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
-            stopping = asyncio.create_task(self._app.stop())
-            hurry = asyncio.create_task(self._hurry.wait())
-            await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
             hurry.cancel()
-            stopping.cancel()
-            await asyncio.gather(stopping, hurry, return_exceptions=True)
+            for task in held:
+                task.cancel()
+            await asyncio.gather(done, hurry, *held, return_exceptions=True)
 
     def end(self) -> None:
         """Finish what is held, and take nothing new; the second time, finish nothing."""
@@ -274,24 +280,14 @@ class Worker:
         self._note(f"Stopping: {reason}")
         self.end()
 
-    def _tell(self, text: str) -> None:
-        if not self._ended.is_set():  # or it is this end that leaves
-            self._note(text)
-
-    async def _provision(self) -> None:
-        await self._broker.connect()
-        js = self._broker.config.connection_state.stream
-        self._ledger = await Ledger.open(js)
-        await provide_consumer(js, WORK, self._wanted)
-
-    async def _take(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008
-        js = self._broker.config.connection_state.stream
+    async def _take(self, message: Msg) -> None:
+        assert self._ledger is not None  # noqa: S101 - for the type checker
         try:
-            delivery = JobDelivery(message.raw_message, js)
+            delivery = JobDelivery(message, self._ledger.js)
         except msgspec.MsgspecError:
             # Nobody could ever do anything with it, and its row is no row of a job.
-            self._note(f"Dropped a message that is no row: {message.raw_message.subject}")
-            await message.raw_message.term()
+            self._note(f"Dropped a message that is no row: {message.subject}")
+            await message.term()
             return
         target = await self._target_of(delivery.job)
         if target != self._target:
