@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CONCURRENCY = 32
 ACK_WAIT = 3.0  # short, so that a test need not wait long for what a killed process held
+DELAYS = (0.25, 1.0, 2.0)
 
 
 def random_key(_: Event, __: PaymentConfirmation) -> str:
@@ -51,7 +52,65 @@ def jetstream(url: str, handler: ConfirmHandler, name: str) -> tuple[Any, Any]:
     return broker, payments
 
 
-BROKERS = {"jetstream": jetstream}
+def rabbit(url: str, handler: ConfirmHandler, name: str) -> tuple[Any, Any]:
+    """Return a broker, and what takes its messages."""
+    from faststream.rabbit import RabbitBroker
+
+    from carevalidate_async.integrations.faststream.rabbit import RabbitPayments
+
+    broker = RabbitBroker(url, graceful_timeout=20, logger=None)
+    payments = RabbitPayments(
+        broker,
+        handler,
+        queue=name,
+        dead=f"{name}.dead",
+        results=f"{name}.done",
+        concurrency=CONCURRENCY,
+        delays=DELAYS,
+    )
+    return broker, payments
+
+
+def redis(url: str, handler: ConfirmHandler, name: str) -> tuple[Any, Any]:
+    """Return a broker, and what takes its messages."""
+    from faststream.redis import RedisBroker
+
+    from carevalidate_async.integrations.faststream.redis import RedisPayments
+
+    broker = RedisBroker(url, graceful_timeout=20, logger=None)  # type: ignore[arg-type]
+    payments = RedisPayments(
+        broker,
+        handler,
+        stream=name,
+        dead=f"{name}.dead",
+        results=f"{name}.done",
+        concurrency=CONCURRENCY,
+        min_idle=ACK_WAIT,
+    )
+    return broker, payments
+
+
+def kafka(url: str, handler: ConfirmHandler, name: str) -> tuple[Any, Any]:
+    """Return a broker, and what takes its messages."""
+    from faststream.kafka import KafkaBroker
+
+    from carevalidate_async.integrations.faststream.kafka import KafkaPayments
+
+    broker = KafkaBroker(url, graceful_timeout=20, logger=None, enable_idempotence=True)
+    payments = KafkaPayments(
+        broker,
+        handler,
+        topic=name,
+        dead=f"{name}.dead",
+        results=f"{name}.done",
+        concurrency=CONCURRENCY,
+        session_timeout_ms=round(ACK_WAIT * 1000),
+        heartbeat_interval_ms=round(ACK_WAIT * 300),
+    )
+    return broker, payments
+
+
+BROKERS = {"jetstream": jetstream, "kafka": kafka, "rabbit": rabbit, "redis": redis}
 
 
 async def main(kind: str, url: str, base_url: str, name: str, *options: str) -> str | None:

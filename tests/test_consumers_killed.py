@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import pathlib
 import signal
-import subprocess
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,55 +13,10 @@ from nats.js.api import RetentionPolicy
 from brokers import NatsServer, processes
 from carevalidate_async.integrations.jetstream import provide_stream, stream_config
 from carevalidate_async.sandbox import Sandbox
+from event_support import POISON, Fleet, body, cases, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-PROCESS = pathlib.Path(__file__).with_name("consumer_process.py")
-POISON = 100  # one in so many is no payment
-
-
-def body(number: int) -> bytes:
-    fields: dict[str, Any] = {
-        "caseId": f"case-{number}",
-        "amount": f"{number}.50",
-        "paymentDate": "2026-11-02",
-        "validUntil": "2026-12-02",
-        "status": "PAID",
-    }
-    if number % POISON == 0:
-        fields["amount"] = "poison"
-    return json.dumps(fields).encode()
-
-
-def cases(events: int) -> set[str]:
-    return {f"case-{number}" for number in range(events) if number % POISON}
-
-
-async def until(condition: Callable[[], bool], seconds: float = 50.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - other processes give no sign
-            await asyncio.sleep(0.02)
-
-
-class Fleet:
-    """Consumers in processes of their own."""
-
-    def __init__(self, started: list[subprocess.Popen[bytes]], *arguments: str) -> None:
-        self._started = started
-        self._arguments = arguments
-
-    def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(PROCESS), *self._arguments]
-        process = subprocess.Popen(command)
-        self._started.append(process)
-        return process
-
-    def restart(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-        """Kill it (SIGKILL), and start another one."""
-        process.kill()
-        process.wait()
-        return self.start()
+    import pathlib
 
 
 class JetStreamQueue:

@@ -3,6 +3,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import pathlib
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import nats
@@ -27,10 +31,12 @@ from carevalidate_async.integrations.letters import BEGAN, IN_DOUBT
 from carevalidate_async.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import AsyncIterator
 
     from nats.js import JetStreamContext
+
+
+EXAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "consumers" / "faststream_app.py"
 
 
 def body(number: int, **fields: Any) -> bytes:
@@ -241,6 +247,38 @@ class TestStop:
         assert told[0] == payments.consumer.stopped_by
         assert 30 == (await js.stream_info("PAY")).state.messages
         assert sandbox.received <= 4  # those that were under way
+
+
+@pytest.mark.deep
+class TestExample:
+    @pytest.mark.parametrize(("key", "status"), [("test", 0), ("old", 1)])
+    async def test_application(
+        self, url: str, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, key: str, status: int
+    ) -> None:
+        """
+        The application of the examples confirms what is published, and ends when told to; with a
+        key that is refused it ends by itself, and says so.
+        """
+        monkeypatch.setenv("CAREVALIDATE_API_KEY", key)
+        async with Sandbox(api_key="test") as sandbox:
+            monkeypatch.setenv("CAREVALIDATE_BASE_URL", sandbox.url)
+            command = [sys.executable, str(EXAMPLE), url]
+            process = subprocess.Popen(  # noqa: ASYNC220 - at once
+                command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+            )
+            async with asyncio.timeout(20):
+                while True:  # until the application has made its streams
+                    with contextlib.suppress(nats.js.errors.NoStreamResponseError):
+                        await js.publish("payments.taken", body(1))
+                        break
+            if not status:
+                await until(lambda: sandbox.payments)
+                process.send_signal(signal.SIGTERM)
+            _, said = await asyncio.to_thread(process.communicate)
+
+        assert status == process.returncode, said[-2000:]
+        assert (1 - status) == len(sandbox.payments)
+        assert (b"the vendor refuses the API key" in said) is bool(status)
 
 
 class TestProvision:

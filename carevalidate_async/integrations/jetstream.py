@@ -10,6 +10,7 @@ given up or asked for twice as often.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import nats.errors
@@ -33,6 +34,7 @@ from carevalidate_async.integrations.letters import (
     is_result,
     result_body,
 )
+from carevalidate_async.integrations.mismatch import MismatchError
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -62,26 +64,6 @@ MAX_WAITING = 65_536
 
 PUBLISH_TIMEOUT = 10.0
 """Seconds that JetStream has to say that it has a message."""
-
-
-class MismatchError(Exception):
-    """
-    A stream or a consumer is there, with settings that were not asked for.
-
-    Attributes:
-        name: Of the stream or the consumer.
-
-        differences: What differs, one sentence each.
-    """
-
-    def __init__(self, name: str, differences: tuple[str, ...]) -> None:
-        super().__init__(name, differences)
-        self.name = name
-        self.differences = differences
-
-    def __str__(self) -> str:
-        """Return all in one line."""
-        return f"{self.name} is not as it must be: {'; '.join(self.differences)}"
 
 
 def stream_config(
@@ -242,12 +224,16 @@ class JetStreamDelivery:
         self._dead = dead
         self._results = results
         meta = message.metadata
-        self.event = Event(
+        # Whatever waited long before its first delivery was not asked for meanwhile; of a later one
+        # only its publication is known.
+        first = meta.num_delivered == 1
+        since = time.time() if first else meta.timestamp.timestamp()
+        self.event: Event = Event(
             id=f"{meta.stream}:{meta.sequence.stream}",
             data=message.data,
             attempt=meta.num_delivered,
             in_doubt=in_doubt(message.headers),
-            age=age_of(message.headers, meta.timestamp.timestamp()),
+            age=age_of(message.headers, since),
         )
 
     async def extend(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
     from faststream._internal.broker import BrokerUsecase
     from faststream.message import StreamMessage
+
+_MOMENT = 0.05  # seconds
 
 _logger = logging.getLogger("carevalidate_async")
 
@@ -22,6 +25,27 @@ async def raw(message: StreamMessage[Any]) -> bytes:
     again.
     """
     return message.body
+
+
+def end_once_started(broker: BrokerUsecase[Any, Any, Any]) -> None:
+    """
+    Have the application of *broker* end no earlier than it has started; for ``on_startup``.
+
+    One that is told to end in the midst of its start stops the broker, and goes on to start its
+    subscribers: they then fail without a rest, and nothing ends any more.
+    """
+    app = broker.context.get("app")
+    if app is None:
+        return
+    end, later = app.exit, asyncio.get_running_loop().call_later
+
+    def end_later() -> None:
+        if broker.running:
+            end()
+        else:
+            later(_MOMENT, end_later)
+
+    app.exit = end_later
 
 
 def ends_app(

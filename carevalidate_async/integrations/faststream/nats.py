@@ -9,7 +9,7 @@ from faststream.nats import JStream, PullSub
 from nats.js.api import RetentionPolicy
 
 from carevalidate_async.consumer import Consumer
-from carevalidate_async.integrations.faststream._raw import ends_app, raw
+from carevalidate_async.integrations.faststream._raw import end_once_started, ends_app, raw
 from carevalidate_async.integrations.jetstream import (
     ACK_WAIT,
     MAX_ACK_PENDING,
@@ -105,7 +105,7 @@ class JetStreamPayments:
         self._wanted = consumer_config(
             durable, subject, ack_wait=ack_wait, max_ack_pending=max_ack_pending
         )
-        self.consumer = Consumer(
+        self.consumer: Consumer = Consumer(
             handler,
             concurrency=concurrency,
             rate=rate,
@@ -122,7 +122,11 @@ class JetStreamPayments:
         Raises:
             MismatchError: They are there with other settings, under which payments could be lost.
         """
-        await self._broker.connect()
+        client = await self._broker.connect()
+        # FastStream's subscribers never let the event loop go once nats-py has given up on its
+        # server, and by default it does so after two minutes.
+        client.options["max_reconnect_attempts"] = -1
+        end_once_started(self._broker)
         js = self._jetstream
         if self._own_streams:
             kept = [name for name in (self._dead, self._results) if name is not None]
