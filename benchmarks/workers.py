@@ -53,8 +53,10 @@ def measure(folder: pathlib.Path, options: argparse.Namespace, workers: int) -> 
     """Return the rows a second of so many workers, with a vendor and a queue of their own."""
     port = free_port()
     server = subprocess.Popen(
-        [str(BIN / "nats-server"), "-js", "-sd", str(folder / f"streams-{port}")]
-        + ["-a", "127.0.0.1", "-p", str(port)],
+        [
+            *(str(BIN / "nats-server"), "-js", "-sd", str(folder / f"streams-{port}")),
+            *("-a", "127.0.0.1", "-p", str(port)),
+        ],
         stderr=subprocess.DEVNULL,
     )
     vendor = subprocess.Popen(
@@ -99,7 +101,7 @@ def measure(folder: pathlib.Path, options: argparse.Namespace, workers: int) -> 
         server.wait()
     summary = json.loads(told.stdout.splitlines()[-1])
     assert options.rows == summary["confirmed"] == int(recorded)
-    return options.rows / seconds
+    return float(options.rows / seconds)
 
 
 def main() -> None:
