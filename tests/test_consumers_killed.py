@@ -63,7 +63,9 @@ class JetStreamQueue:
             f"{self._name}.{subject}", stream=f"{self._name}_OUT", ordered_consumer=True
         )
         info = await sub.consumer_info()
-        return [await sub.next_msg(timeout=5) for _ in range(info.num_pending or 0)]
+        on_their_way = info.delivered.consumer_seq if info.delivered is not None else 0
+        there = (info.num_pending or 0) + on_their_way
+        return [await sub.next_msg(timeout=5) for _ in range(there)]
 
 
 @pytest.fixture
