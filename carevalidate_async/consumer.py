@@ -290,7 +290,7 @@ class Consumer:
 
     def _new_gate(self) -> Gate:
         # The queue keeps what the vendor does not take, however long.
-        return Gate(
+        gate = Gate(
             concurrency=self._concurrency,
             rate=self._rate,
             adaptive=self._adaptive,
@@ -298,6 +298,9 @@ class Consumer:
             tell=self._paced,
             at_first=math.inf,
         )
+        if self.stopped_by is not None:
+            gate.close()
+        return gate
 
     def _paced(self, pace: Pace) -> None:
         if pace.state is RunState.STOPPED:

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import enum
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
@@ -121,7 +122,10 @@ class Event:
             knows: then each delivery does that is not known to be the first one. Of a broker that
             only tells whether a message was delivered before, say that.
 
-        age: Seconds since its first delivery, or since it was published; None where nobody knows.
+        age: Seconds since its first delivery, or since it was published, when this was made; None
+            where nobody knows.
+
+        made: When this was made, by `time.monotonic`.
     """
 
     id: str
@@ -129,6 +133,12 @@ class Event:
     attempt: int | None
     in_doubt: bool | None = None
     age: float | None = None
+    made: float = attrs.field(factory=time.monotonic, repr=False, eq=False)
+
+    @property
+    def age_now(self) -> float | None:
+        """Its age at the moment: it may be held for long before it is asked for."""
+        return None if self.age is None else self.age + (time.monotonic() - self.made)
 
     @property
     def may_have_landed(self) -> bool:
@@ -286,9 +296,10 @@ class ConfirmHandler:
         return key
 
     def _is_too_old(self, event: Event) -> bool:
-        if self._max_key_age is None or event.age is None or not event.may_have_landed:
+        age = event.age_now
+        if self._max_key_age is None or age is None or not event.may_have_landed:
             return False
-        return event.age > self._max_key_age
+        return age > self._max_key_age
 
     def _too_old(self, key: str) -> Decision:
         return Decision(

@@ -87,12 +87,16 @@ class Relay:
 
     Attributes:
         port: Where it begins; known once it is entered.
+
+        cuts: How often it was cut.
     """
 
     def __init__(self, port: int) -> None:
         self._to = port
         self._ends: set[asyncio.StreamWriter] = set()
+        self._left: int | None = None
         self.port = 0
+        self.cuts = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
@@ -104,8 +108,13 @@ class Relay:
         self.cut()
         await self._server.wait_closed()
 
+    def cut_after(self, size: int) -> None:
+        """Cut all connections once so many more bytes have come from afar."""
+        self._left = size
+
     def cut(self) -> None:
         """Cut all connections; new ones can be made."""
+        self.cuts += 1
         for end in self._ends:
             end.transport.abort()
 
@@ -113,13 +122,21 @@ class Relay:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
         ends = {writer, far_writer}
         self._ends |= ends
-        await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
+        await asyncio.gather(
+            self._pass(reader, far_writer), self._pass(far_reader, writer, back=True)
+        )
         self._ends -= ends
 
-    @staticmethod
-    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(2**16):
+            while data := await reader.read(2**12):
+                if back and self._left is not None:
+                    self._left -= len(data)
+                    if self._left < 0:
+                        self._left = None
+                        self.cut()
                 writer.write(data)
                 await writer.drain()
         writer.close()

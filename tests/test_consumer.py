@@ -463,7 +463,7 @@ class TestLetters:
             found[f"Carevalidate-{name}"]
             for name in ("Action", "Outcome", "Idempotency-Key", "Attempt", "Source")
         )
-        assert 60 <= (age_of(found, None) or 0) < 70
+        assert 59 < (age_of(found, None) or 0) < 70
 
     @pytest.mark.parametrize(
         ("headers", "doubt"), [({}, None), (None, None), ({IN_DOUBT: "1"}, True)]

@@ -219,7 +219,7 @@ class TestDecisions:
         old = await handler(event(attempt=2, age=MAX_KEY_AGE + 1))
         asked = len(client.asked)
         late = await handler(event(attempt=1, age=MAX_KEY_AGE + 1))
-        fresh = await handler(event(attempt=2, age=MAX_KEY_AGE))
+        fresh = await handler(event(attempt=2, age=MAX_KEY_AGE - 60))
         any_age = ConfirmHandler(client, max_key_age=None)
 
         assert (Action.PARK, UNKNOWN, 0) == (old.action, old.outcome, asked)
@@ -227,6 +227,18 @@ class TestDecisions:
         assert [Action.ACK] * 2 == [late.action, fresh.action]
         assert Action.ACK is (await any_age(event(attempt=2, age=10**9))).action
         assert read_age(DEFAULT_KEY_AGE) == MAX_KEY_AGE
+
+    async def test_a_key_grows_old_while_its_message_is_held(self) -> None:
+        """
+        An event is as old as it is when it is asked for, however long it was held before.
+        """
+        client = FakeClient(ConfirmationReceipt())
+        held = event(attempt=2, age=MAX_KEY_AGE - 60)
+        held = attrs.evolve(held, made=held.made - 120)
+        found = await ConfirmHandler(client)(held)
+
+        assert (Action.PARK, 0) == (found.action, len(client.asked))
+        assert MAX_KEY_AGE + 60 <= (held.age_now or 0) < MAX_KEY_AGE + 120
 
     async def test_delays_grow(self) -> None:
         """

@@ -20,8 +20,10 @@ from carevalidate_async import (
 )
 from carevalidate_async._files.fields import FileRow, JsonObject, content_key
 from carevalidate_async._files.rows import RowReader
+from carevalidate_async._jobs.collect import Collector
 from carevalidate_async._jobs.enqueue import Enqueuer, OtherFileError
 from carevalidate_async._jobs.ledger import (
+    DURABLE,
     BrokerError,
     Ledger,
     OtherEnqueuerError,
@@ -45,8 +47,14 @@ from carevalidate_async._jobs.messages import (
 from carevalidate_async._jobs.replay import letters, replay
 from carevalidate_async._jobs.work import JobDelivery
 from carevalidate_async.events import Action, Decision, Event, read_payment
-from carevalidate_async.integrations.jetstream import MismatchError, stream_config
+from carevalidate_async.integrations.jetstream import (
+    MismatchError,
+    consumer_config,
+    provide_consumer,
+    stream_config,
+)
 from carevalidate_async.journal import Duplicates
+from event_support import Relay
 
 if TYPE_CHECKING:
     import pathlib
@@ -94,12 +102,14 @@ async def queued(ledger: Ledger) -> list[Work]:
 
 
 async def refused(ledger: Ledger, line: int) -> Refused:
-    message = await ledger.js.get_last_msg(OUT, f"carevalidate.out.job.refused.{line}")
+    token = (await ledger.record("job")).token("job")
+    message = await ledger.js.get_last_msg(OUT, f"carevalidate.out.{token}.refused.{line}")
     return msgspec.json.decode(message.data or b"", type=Refused)
 
 
 async def result_of(ledger: Ledger, line: int) -> Result:
-    message = await ledger.js.get_last_msg(OUT, f"carevalidate.out.job.result.{line}")
+    token = (await ledger.record("job")).token("job")
+    message = await ledger.js.get_last_msg(OUT, f"carevalidate.out.{token}.result.{line}")
     return msgspec.json.decode(message.data or b"", type=Result)
 
 
@@ -179,6 +189,59 @@ class TestEnqueue:
         assert whole.whole
         works = await queued(ledger)
         assert [*range(2, rows + 2)] == [work.line for work in works]
+
+    async def test_cut_off_in_its_first_batch_it_is_known(self, ledger: Ledger) -> None:
+        """
+        A process that is cut off while it publishes leaves word of which rows it was about to: the
+        same file goes on, each row once, and another one is refused.
+        """
+        config = (await ledger.js.stream_info(WORK)).config
+        await ledger.js.update_stream(attrs_of(config, max_msgs=4))
+        first: Enqueuer = queuer(ledger, text(10), note=lambda _: first.stop())
+        part = await first.run()
+        await ledger.js.update_stream(attrs_of(config, max_msgs=-1))
+        changed = text(10).replace("1.10", "999")
+        with pytest.raises(OtherFileError, match="its first 10 rows differ"):
+            await queuer(ledger, changed).run()
+        with pytest.raises(OtherFileError, match="it had more rows"):
+            await queuer(ledger, text(5)).run()
+        whole = await queuer(ledger, text(10)).run()
+
+        assert (0, 10, False) == (part.rows, part.planned, part.whole)
+        assert (10, 10, True) == (whole.rows, whole.queued, whole.whole)
+        assert [*range(2, 12)] == [work.line for work in await queued(ledger)]
+
+    async def test_what_was_confirmed_meanwhile_is_not_queued_again(self, ledger: Ledger) -> None:
+        """
+        Rows of a batch that was cut off, and that workers have confirmed since, are left alone,
+        however long ago that was.
+        """
+        config = (await ledger.js.stream_info(WORK)).config
+        await ledger.js.update_stream(attrs_of(config, max_msgs=2, duplicate_window=0.1))
+        first: Enqueuer = queuer(ledger, text(3), note=lambda _: first.stop())
+        await first.run()
+        await ledger.js.update_stream(attrs_of(config, max_msgs=-1, duplicate_window=0.1))
+        taken = Taken(ledger)
+        for _ in range(2):
+            delivery = await taken.next()
+            await delivery.publish(ON_RECORD)
+            await delivery.ack()
+        await asyncio.sleep(0.3)  # until the broker has forgotten them
+        await queuer(ledger, text(3)).run()
+
+        assert 1 == (await ledger.js.stream_info(WORK)).state.messages
+
+    async def test_a_row_that_is_too_large_is_told(self, ledger: Ledger) -> None:
+        """
+        A row that the broker can never take ends it, and is named.
+        """
+        large = json.dumps({"caseId": "c", "description": "\u20ac" * 200_000}, ensure_ascii=False)
+        good = (
+            '{"caseId": "c", "amount": 1, "paymentDate": "2026-11-02", "validUntil": "2026-12-02"'
+        )
+        rows = f'{good}, "status": "PAID", "note": "{"€" * 200_000}"}}\n{large}\n'
+        with pytest.raises(BrokerError, match="line 1 is larger than the broker's max_payload"):
+            await queuer(ledger, rows).run()
 
     async def test_rows_that_are_added_later_are_queued(self, ledger: Ledger) -> None:
         """
@@ -324,12 +387,23 @@ class TestResults:
         await queuer(ledger, text(1)).run()
         delivery = await Taken(ledger).next()
         await delivery.publish(DEAD)
-        await delivery.publish(PARKED)
+        await delivery.publish(decision(Action.DEAD, Outcome.REJECTED, DOWN))
 
         found = await result_of(ledger, 2)
         assert ("rejected", 422, "BAD") == (found.state, found.status, found.code)
         assert "patient is unknown" == found.said
         assert found.work is not None
+
+    async def test_more_is_known_of_unknown_than_of_rejected(self, ledger: Ledger) -> None:
+        """
+        What may be on record after all is no longer said to be refused.
+        """
+        await queuer(ledger, text(1)).run()
+        delivery = await Taken(ledger).next()
+        for made in (DEAD, PARKED):
+            await delivery.publish(made)
+
+        assert "unknown" == (await result_of(ledger, 2)).state
 
     async def test_a_record_is_the_last_word(self, ledger: Ledger) -> None:
         """
@@ -411,7 +485,7 @@ class TestResults:
         payment = read_payment(delivery.event)
 
         assert "case-0" == payment.case_id
-        assert "job:2" == delivery.event.id
+        assert f"{(await ledger.record('job')).token('job')}:2" == delivery.event.id
 
 
 class TestReplay:
@@ -457,6 +531,116 @@ class TestReplay:
         assert not rejected.is_too_old(0.0)
 
 
+class Silent:
+    """Watches a job, and says nothing."""
+
+    def progress(self, sight: Any, *, at_once: bool = False) -> None:
+        sight()
+
+    def paced(self, pace: Any) -> None: ...
+
+    def problem(self, found: Any) -> None: ...
+
+    def would_send(self, line: int, key: str, payment: Any) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+async def collected(ledger: Ledger) -> Any:
+    collector = Collector(ledger, name="job", job=await ledger.record("job"), watcher=Silent())
+    await collector.catch_up()
+    return collector.summary().counts
+
+
+class TestCollect:
+    async def test_what_waits_is_not_sent_and_what_is_held_unknown(self, ledger: Ledger) -> None:
+        """
+        Rows that wait for their first delivery were not sent; while a worker holds one, nobody
+        knows of any, and of one in doubt neither.
+        """
+        await queuer(ledger, text(3)).run()
+        alone = await collected(ledger)
+        await provide_consumer(ledger.js, WORK, consumer_config(DURABLE, WORK_SUBJECTS))
+        delivery = await Taken(ledger).next()
+        held = await collected(ledger)
+        await delivery.publish(PARKED)
+        await delivery.ack()
+        (letter,) = [letter async for letter in letters(ledger, "job")]
+        await replay(ledger, "job", letter)
+        doubted = await collected(ledger)
+
+        assert (3, 3, 0) == (alone.rows, alone.not_sent, alone.unknown)
+        assert (3, 0, 3) == (held.rows, held.not_sent, held.unknown)
+        assert (3, 2, 1) == (doubted.rows, doubted.not_sent, doubted.unknown)
+
+    async def test_results_that_are_gone_make_nothing_unsent(self, ledger: Ledger) -> None:
+        """
+        A row that neither waits nor has a result, since somebody removed it, is unknown.
+        """
+        await queuer(ledger, text(2)).run()
+        delivery = await Taken(ledger).next()
+        await delivery.publish(ON_RECORD)
+        await delivery.ack()
+        await ledger.js.purge_stream(OUT)
+
+        found = await collected(ledger)
+        assert (2, 1, 1) == (found.rows, found.not_sent, found.unknown)
+
+    async def test_results_of_a_batch_that_is_being_queued_count(self, ledger: Ledger) -> None:
+        """
+        Rows that have results before the process that queues them has said so are rows.
+        """
+        config = (await ledger.js.stream_info(WORK)).config
+        await ledger.js.update_stream(attrs_of(config, max_msgs=2))
+        first: Enqueuer = queuer(ledger, text(3), note=lambda _: first.stop())
+        await first.run()
+        delivery = await Taken(ledger).next()
+        await delivery.publish(ON_RECORD)
+
+        found = await collected(ledger)
+        assert (1, 1, 0, 0) == (
+            found.rows,
+            found.already_recorded,
+            found.not_sent,
+            found.unknown,
+        )
+
+    async def test_what_a_broken_connection_lost_is_read_again(
+        self, tmp_path: pathlib.Path
+    ) -> None:
+        """
+        Results that were on their way when the connection broke are counted all the same.
+        """
+        rows = 1500
+        with NatsServer(tmp_path / "streams") as server:
+            async with (
+                Relay(server.port) as relay,
+                connected(server.url, lambda _: None) as js,
+                connected(f"nats://127.0.0.1:{relay.port}", lambda _: None) as cut,
+            ):
+                ledger = await Ledger.open(js)
+                await queuer(ledger, text(rows)).run()
+                sub = await js.pull_subscribe(WORK_SUBJECTS, durable="workers", stream=WORK)
+                taken = 0
+                while taken < rows:
+                    for message in await sub.fetch(200, timeout=5):
+                        delivery = JobDelivery(message, js)
+                        await delivery.publish(ON_RECORD)
+                        await message.ack()
+                        taken += 1
+                relay.cut_after(60_000)  # bytes, in the midst of the results
+                far = await Ledger.open(cut)
+                job = await far.record("job")
+                collector = Collector(far, name="job", job=job, watcher=Silent())
+                async with asyncio.timeout(40):
+                    await collector.follow()
+                await collector.catch_up()
+                found = collector.summary().counts
+
+        assert relay.cuts
+        assert (rows, rows) == (found.rows, found.already_recorded)
+
+
 class TestLedger:
     async def test_a_job_goes_to_one_target(self, ledger: Ledger) -> None:
         """
@@ -472,12 +656,12 @@ class TestLedger:
         A job that is forgotten leaves nothing, and another one of its name can be queued at once.
         """
         await queuer(ledger, text(2)).run()
-        await ledger.js.purge_stream(WORK)
         await ledger.forget("job")
+        await asyncio.sleep(0.01)  # another moment, by which jobs are told apart
 
         assert [] == await ledger.names()
         assert 2 == (await queuer(ledger, text(2)).run()).queued
-        assert 2 == len(await queued(ledger))
+        assert 4 == len(await queued(ledger))  # what waited of the first one is not the second's
 
     async def test_a_stream_with_other_settings_is_told(self, tmp_path: pathlib.Path) -> None:
         """
@@ -489,13 +673,20 @@ class TestLedger:
                 with pytest.raises(MismatchError, match="retention is limits, not workqueue"):
                     await Ledger.open(js)
 
-    @pytest.mark.parametrize("url", ["http://127.0.0.1", "nats://", "127.0.0.1:4222"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("http://127.0.0.1", "nats://", "127.0.0.1:4222", "nats://user:se#cret@host"),
+            *("nats://user:se/cret@host", "nats://user:p[w@host", "nats://host:port"),
+        ],
+    )
     def test_what_is_no_url(self, url: str) -> None:
         """
         What is no URL of a NATS server is refused before anything is tried.
         """
-        with pytest.raises(BrokerError, match="--broker"):
+        with pytest.raises(BrokerError, match="--broker") as caught:
             check_url(url)
+        assert "user" not in str(caught.value)
 
     async def test_nobody_there(self) -> None:
         """

@@ -705,7 +705,9 @@ class TestStop:
 
         assert ["stopped while payments were in flight"] == told[0]
         assert {"unknown: the run ended before its answer came"} == told[1]
-        assert (3, 2) == (summary.counts.unknown, summary.counts.not_sent)
+        # The file is read in a thread, and no further than it was when the run was stopped.
+        assert 3 == summary.counts.unknown
+        assert summary.counts.rows == 3 + summary.counts.not_sent
         assert 130 == summary.exit_status
         assert 5 == again.counts.confirmed
 

@@ -274,7 +274,7 @@ class TestRefusedKey:
             stopped = workers[0].communicate(timeout=30)[1]
 
         assert 2 == workers[0].returncode  # its job was begun at another vendor
-        assert "the payments of the job payments-csv go to" in stopped
+        assert "the payments of the job payments-csv-" in stopped
 
 
 class TestCollect:
@@ -502,7 +502,7 @@ class TestOnThisMachine:
             first.communicate(timeout=30)
 
         assert 2 == second.returncode
-        assert "another run is at work on queue" in second.stderr
+        assert "another run is at work on" in second.stderr
         assert 130 == first.returncode
 
     @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ async def _collect(options: Options, stops: Stops) -> int:
         job = await ledger.record(name)
         rows = JobRows(format=FileFormat(job.form), header=tuple(job.header))
         rejects = open_rejects(stack, options["rejects"], rows)
-        target = await ledger.target(name)
+        target = await ledger.target(job.token(name))
         facts = Facts(
             file=job.file,
             target=target or "nowhere yet",
@@ -107,17 +107,18 @@ async def _collect(options: Options, stops: Stops) -> int:
         if trouble is not None:
             summary = attrs.evolve(summary, stopped_by=summary.stopped_by or trouble)
         unwritten = write_page(options, summary, collector.course, facts)
+        status = last_words(
+            summary,
+            options,
+            stops,
+            unwritten=unwritten,
+            journal=None,
+            rejects=options["rejects"],
+            more={"job": name, "queue": _queue(collector.queue)},
+        )
         if options["forget"] and collector.ended and not (trouble or unwritten):
             await ledger.forget(name)
-    return last_words(
-        summary,
-        options,
-        stops,
-        unwritten=unwritten,
-        journal=None,
-        rejects=options["rejects"],
-        more={"job": name, "queue": _queue(collector.queue)},
-    )
+    return status
 
 
 def _metrics(collector: Collector) -> Metrics:

@@ -183,6 +183,12 @@ async def _run(
         collector.stop()
         crew.end()
 
+    async def watch() -> None:
+        await server.ended()
+        end("the queue's server ended")
+
+    watching = asyncio.create_task(watch())
+    stack.push_async_callback(_cancelled, watching)
     stops.begin(stop, watcher.note, STOPPING)
     async with crew:
         await collector.follow()
@@ -202,7 +208,7 @@ async def _begun(ledger: Ledger, queueing: asyncio.Task[Job]) -> Job:
     return queueing.result()
 
 
-async def _cancelled(task: asyncio.Task[Job]) -> None:
+async def _cancelled(task: asyncio.Task[Any]) -> None:
     """End *task*; what it raises was looked at."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -114,6 +114,8 @@ def _told(name: str, job: Job, skipped: int) -> list[str]:
     lines = [f"Job {name}: {job.rows:,} rows, {counts}"]
     if skipped:
         lines.append(f"{skipped:,} of the rows had their place before")
+    if job.planned > job.rows:
+        lines.append(f"Up to {job.planned - job.rows:,} rows more may be queued already")
     if not job.whole:
         lines.append("Interrupted: the same command goes on.")
     return [*lines, f"What becomes of them: carevalidate collect --job {name}"]

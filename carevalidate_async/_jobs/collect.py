@@ -33,6 +33,7 @@ from carevalidate_async._jobs.messages import (
     parts_of,
     problems_of,
     unpacked,
+    work_subject,
 )
 from carevalidate_async._run.counts import Counts, Summary, Trouble, titled
 from carevalidate_async._run.course import Course
@@ -56,6 +57,8 @@ PATIENCE = 1.0
 
 IDLE = 30.0
 """Seconds after which the broker forgets a collector that asks for nothing."""
+
+_TRIES = 5  # of what a connection that breaks may cut short
 
 _STATES = ("", "confirmed", "already_recorded", "rejected", "unknown")
 
@@ -122,6 +125,7 @@ class Collector:
     ) -> None:
         self._ledger = ledger
         self._name = name
+        self._token = job.token(name)
         self._job = job
         self._watcher = watcher
         self._rejects = rejects
@@ -133,6 +137,8 @@ class Collector:
         self._next = 1  # the number of the next message of the stream
         self._moment = 0.0
         self._last = 0.0  # when the last result came
+        self._waiting = 0  # rows of it that the queue has
+        self._at_rest = False  # whether nobody took any between two looks
         self._stop = asyncio.Event()
         self.course = Course(lambda: self._moment)
         self.queue = Queue()
@@ -158,10 +164,15 @@ class Collector:
         Raises:
             BrokerError: The broker does not answer.
         """
-        try:
-            await self._read(wait=False)
-        except (nats.errors.Error, OSError, TimeoutError):
-            raise BrokerError("the broker does not answer") from None
+        for _ in range(_TRIES):
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+                await self._look()
+                before = self._waiting, self.queue.in_flight
+                await self._read(wait=False)
+                # Where a row was taken meanwhile, it may be on record by now.
+                self._at_rest = before == (self._waiting, self.queue.in_flight)
+                return
+        raise BrokerError("the broker does not answer")
 
     async def _read(self, *, wait: bool) -> None:
         """Read results: to the job's end, or until there are no more."""
@@ -172,12 +183,16 @@ class Collector:
             ack_policy=AckPolicy.NONE,
             inactive_threshold=IDLE,
         )
-        subject = out_subject(self._name, ">")
+        subject = out_subject(self._token, ">")
         sub = await js.pull_subscribe(subject, stream=OUT, config=config)
+        seen = 0  # of what the broker has sent to this subscription
         try:
             while not (wait and self._stop.is_set()):
-                left = (await sub.consumer_info()).num_pending
-                if not left:
+                info = await sub.consumer_info()
+                if not info.num_pending:
+                    sent = 0 if info.delivered is None else info.delivered.consumer_seq or 0
+                    if sent != seen:
+                        raise nats.errors.TimeoutError  # it got lost with a connection
                     await self._look()
                     # Looked at before: a result may have come since.
                     if not wait or self.ended:
@@ -186,6 +201,9 @@ class Collector:
                 with contextlib.suppress(nats.errors.TimeoutError):
                     messages = await sub.fetch(FETCHED, timeout=PATIENCE)
                 for message in messages:
+                    seen += 1
+                    if message.metadata.sequence.consumer != seen:
+                        raise nats.errors.TimeoutError  # as above; those in between come again
                     self._take(message)
                 if self._rejects is not None:
                     self._rejects.flush()
@@ -198,6 +216,9 @@ class Collector:
         """See how far the job is queued, and how the queue is."""
         self._job = await self._ledger.record(self._name)
         self._moment = max(self._moment, time.time() - self._job.began)
+        subjects = work_subject(self._token, "*")
+        work = await self._ledger.js.stream_info(WORK, subjects_filter=subjects)
+        self._waiting = len(work.state.subjects or ())
         oldest = min(self._doubts.values(), default=None)
         with contextlib.suppress(nats.js.errors.NotFoundError):  # no worker has ever come
             info = await self._ledger.js.consumer_info(WORK, DURABLE)
@@ -328,9 +349,12 @@ class Collector:
     def counts(self) -> Counts:
         """Return where the rows are; those that wait have no place yet."""
         job = self._job
-        return attrs.evolve(
+        found = attrs.evolve(
             self._counts, rows=job.rows, invalid=job.invalid, duplicates=job.repeated
         )
+        # Those of a batch that is being queued may have results, and are in no record yet.
+        found.rows = max(found.rows, found.settled)
+        return found
 
     def _report(self) -> None:
         self._watcher.progress(self._sight)
@@ -353,16 +377,17 @@ class Collector:
 
         Args:
             at_rest: Whether no worker holds any of its rows, for sure. Otherwise those without a
-                result may be on record without anybody here knowing.
+                result may be on record without anybody here knowing, and so may those that no
+                longer wait.
         """
         counts = self.counts
         repeated = Duplicates(self._job.duplicates)
         if repeated is Duplicates.ONCE and counts.duplicates:
             self.course.good("duplicates", counts.duplicates)
-        at_rest = at_rest or not self.queue.in_flight
+        at_rest = self._at_rest and (at_rest or not self.queue.in_flight)
         left = counts.rows - counts.settled
-        doubted = min(left, len(self._doubts)) if at_rest else left
-        for name, rows in (("unknown", doubted), ("not_sent", left - doubted)):
+        unsent = max(0, min(left, self._waiting) - len(self._doubts)) if at_rest else 0
+        for name, rows in (("unknown", left - unsent), ("not_sent", unsent)):
             if rows:
                 counts.add(name, rows)
                 self.course.left(name, [], "its result is not there yet")

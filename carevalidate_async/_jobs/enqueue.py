@@ -17,18 +17,22 @@ from typing import TYPE_CHECKING
 import attrs
 import msgspec
 import nats.errors
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from carevalidate_async._codec import encode
 from carevalidate_async._files.fields import FileRow, Problem, content_key, copy_cell
 from carevalidate_async._jobs.ledger import (
     ASKED_AT_ONCE,
+    FULL,
     BrokerError,
     Ledger,
+    OtherEnqueuerError,
     after,
     is_late,
+    is_there,
 )
 from carevalidate_async._jobs.messages import (
+    OUT,
     Job,
     Refused,
     Work,
@@ -53,8 +57,6 @@ ANSWER_SECONDS = 10.0
 
 FULL_SECONDS = 1.0
 """Seconds between two looks at a queue that is full."""
-
-_FULL = 10077  # err_code of a stream that cannot take a message, for whatever reason
 
 
 class OtherFileError(Exception):
@@ -129,7 +131,7 @@ class Enqueuer:
             form=str(reader.format),
             header=[*reader.header],
         )
-        self._began = self._new.began
+        self._token = self._new.token(name)
         self.skipped = 0
 
     def stop(self) -> None:
@@ -150,11 +152,12 @@ class Enqueuer:
         found = await self._ledger.job(self._name)
         known, revision = found or (self._new, 0)
         self.skipped = known.rows
-        self._began = known.began
+        self._token = known.token(self._name)
         if found is not None:
             self._check(known)
         job = msgspec.structs.replace(known, rows=0, line=0, queued=0, invalid=0, repeated=0)
         sums = hashlib.sha256()
+        messages: list[Message] = []
         ahead = Ahead(self._reader)
         async with Journal("", target=self._name, rehearse=True) as journal:
             books = Books(
@@ -169,29 +172,64 @@ class Enqueuer:
                 while (batch := await ahead.next(unless=self._stop)) is not None:
                     ahead.note(waiting=0)
                     await books.plan(batch)
-                    planned = books.pass_over()
                     rows = [row for row, _ in batch]
-                    job.line = rows[-1].line
-                    messages = self._messages(planned, beyond=known.line)
+                    messages += self._messages(books.pass_over(), beyond=known.line)
                     self._compare(rows, sums, known, before=job.rows)
+                    job.line = rows[-1].line
                     _count(job, books.counts)
-                    if job.rows > known.rows:
-                        if not await self._publish(messages):
-                            return known
-                        job.digest = sums.hexdigest()
-                        job.whole = False
-                        revision = await self._ledger.put(self._name, job, revision)
-                        known = msgspec.structs.replace(job)
+                    if job.rows <= known.rows or job.rows < known.planned:
+                        continue  # those have their place, or are compared as a whole
+                    if known.planned > known.rows:
+                        messages = await self._without_result(messages)
+                    job.digest = job.planned_digest = sums.hexdigest()
+                    job.planned, job.whole = job.rows, False
+                    # First what is going to be published: whoever goes on after a crash has to know
+                    # which rows these were.
+                    known = msgspec.structs.replace(
+                        known, planned=job.planned, planned_digest=job.digest, whole=False
+                    )
+                    revision = await self._put_record(known, revision)
+                    if not await self._publish(messages):
+                        return known
+                    revision = await self._put_record(job, revision)
+                    known, messages = msgspec.structs.replace(job), []
                     self._progress(job.rows)
             finally:
                 ahead.close()
-        if self._stop.is_set() or (known.whole and job.rows == known.rows):
+        if self._stop.is_set():
             return known
-        if job.rows < known.rows:
+        if job.rows < max(known.rows, known.planned):
             raise OtherFileError(f"{self._other()}: it had more rows")
-        job.digest, job.whole = sums.hexdigest(), True
-        await self._ledger.put(self._name, job, revision)
-        return job
+        if not known.whole:
+            known = msgspec.structs.replace(known, whole=True)
+            await self._put_record(known, revision)
+        return known
+
+    async def _put_record(self, job: Job, revision: int) -> int:
+        """Write the job's record; wait for a broker that is away."""
+        while True:
+            try:
+                return await self._ledger.put(self._name, job, revision)
+            except OtherEnqueuerError:
+                found = await self._ledger.job(self._name)
+                if found is None or found[0] != job:
+                    raise
+                return found[1]  # it was written, and the answer got lost
+            except (nats.errors.Error, OSError):
+                self._note("the broker does not answer; waiting for it")
+                if await self._rest(FULL_SECONDS):
+                    raise BrokerError("the broker does not answer; what is queued stays") from None
+
+    async def _without_result(self, messages: Sequence[Message]) -> list[Message]:
+        """Return those rows of a batch that was cut off that nobody has confirmed since."""
+        left = []
+        for message in messages:
+            line = int(message.subject.rpartition(".")[2])
+            try:
+                await self._ledger.js.get_last_msg(OUT, out_subject(self._token, "result", line))
+            except NotFoundError:
+                left.append(message)
+        return left
 
     # Rows that are not queued: Books tells of them, and hands them to what it takes for a rejects
     # file
@@ -222,7 +260,8 @@ class Enqueuer:
         """Add rows to the digest, and see that those that were queued before are the same."""
         for number, row in enumerate(rows, start=before + 1):
             sums.update(f"{row.line}\n{packed(row)}\n".encode())
-            if number == known.rows and sums.hexdigest() != known.digest:
+            told = {known.planned: known.planned_digest, known.rows: known.digest}.get(number)
+            if told is not None and sums.hexdigest() != told:
                 raise OtherFileError(f"{self._other()}: its first {number:,} rows differ")
 
     def _other(self) -> str:
@@ -253,9 +292,8 @@ class Enqueuer:
             original=packed(row),
             reject_key=None if copy is None else copy_cell(content_key(item.payment), copy),
         )
-        subject = work_subject(self._name, row.line)
-        # A job of the same name that was forgotten is another one.
-        mark = f"{self._name}:{self._began:.3f}:{row.line}:{item.plan.key}"
+        subject = work_subject(self._token, row.line)
+        mark = f"{self._token}:{row.line}:{item.plan.key}"
         return Message(subject, msgspec.json.encode(work), {"Nats-Msg-Id": mark})
 
     def _refusal(
@@ -268,7 +306,7 @@ class Enqueuer:
             original=packed(row),
             reject_key=key,
         )
-        subject = out_subject(self._name, "refused", row.line)
+        subject = out_subject(self._token, "refused", row.line)
         return Message(subject, msgspec.json.encode(refused), after(0))
 
     async def _publish(self, messages: Sequence[Message]) -> bool:
@@ -299,8 +337,11 @@ class Enqueuer:
         left: list[Message] = []
         why = "the broker does not answer; waiting for it"
         for message, error in zip(messages, answers, strict=True):
-            if error is None or _is_there(error):
+            if error is None or is_there(error) or is_late(error):
                 continue
+            if isinstance(error, nats.errors.MaxPayloadError):
+                line = message.subject.rpartition(".")[2]
+                raise BrokerError(f"the row of line {line} is larger than the broker's max_payload")
             if _is_full(error):
                 why = "the queue is full; waiting for the workers"
             elif isinstance(error, APIError):
@@ -331,13 +372,5 @@ def _count(job: Job, counts: Counts) -> None:
     job.repeated = counts.duplicates
 
 
-def _is_there(error: BaseException) -> bool:
-    """Tell whether the broker refuses a message since it has it."""
-    if not isinstance(error, APIError):
-        return False
-    per_subject = error.err_code == _FULL and "per subject" in (error.description or "")
-    return per_subject or is_late(error)
-
-
 def _is_full(error: BaseException) -> bool:
-    return isinstance(error, APIError) and error.err_code == _FULL
+    return isinstance(error, APIError) and error.err_code == FULL

@@ -40,12 +40,22 @@ ASKED_AT_ONCE = 1024
 """Messages that may be on their way to the broker."""
 
 
+FULL = 10077
+"""err_code of a stream that cannot take a message, for whatever reason."""
+
 _NOT_LAST = frozenset({10071, 10164})  # err_codes
 
 
 def after(last: int) -> dict[str, str]:
     """Return headers of a message that is to follow that one of its subject; 0 for none."""
     return {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(last)}
+
+
+def is_there(error: BaseException) -> bool:
+    """Tell whether a row was refused since it waits already."""
+    if not isinstance(error, nats.js.errors.APIError) or error.err_code != FULL:
+        return False
+    return "per subject" in (error.description or "")
 
 
 def is_late(error: BaseException) -> bool:
@@ -96,10 +106,17 @@ def check_url(url: str) -> None:
     Raises:
         BrokerError: It is not.
     """
-    if urlsplit(url).scheme not in {"nats", "tls", "ws", "wss"} or not urlsplit(url).hostname:
-        raise BrokerError(
-            "--broker must be the URL of a NATS server, such as nats://127.0.0.1:4222"
-        )
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"nats", "tls", "ws", "wss"} and bool(parts.hostname)
+        # A password with such a sign would end there, and the rest of it would be shown.
+        good = good and not (parts.path.strip("/") or parts.query or parts.fragment)
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good:
+        told = "such as nats://127.0.0.1:4222; signs of a password are written as %23"
+        raise BrokerError(f"--broker must be the URL of a NATS server, {told}")
 
 
 async def check_broker(url: str) -> None:
@@ -219,9 +236,12 @@ class Ledger:
 
     async def forget(self, name: str) -> None:
         """Remove all that the broker has of a job."""
-        await self.js.purge_stream(OUT, subject=out_subject(name, ">"))
-        for kind in ("target", "job"):  # rather than put a mark in their place
-            await self.js.purge_stream(f"KV_{JOBS}", subject=f"$KV.{JOBS}.{kind}.{name}")
+        token = (await self.record(name)).token(name)
+        # The record first: without it nobody takes the rest for a job without results. Purged,
+        # rather than a mark put in its place.
+        for key in (f"job.{name}", f"target.{token}"):
+            await self.js.purge_stream(f"KV_{JOBS}", subject=f"$KV.{JOBS}.{key}")
+        await self.js.purge_stream(OUT, subject=out_subject(token, ">"))
 
     async def names(self) -> list[str]:
         """Return the names of all jobs."""
@@ -242,17 +262,17 @@ class Ledger:
         except nats.js.errors.KeyWrongLastSequenceError:
             raise OtherEnqueuerError(f"the job {name} is being queued by another process") from None
 
-    async def bind(self, name: str, target: str) -> str:
+    async def bind(self, token: str, target: str) -> str:
         """Return the origin that a job's payments go to: *target*, unless it has one."""
-        key = f"target.{name}"
+        key = f"target.{token}"
         with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
             await self.records.create(key, target.encode())
             return target
         return ((await self.records.get(key)).value or b"").decode()
 
-    async def target(self, name: str) -> str | None:
+    async def target(self, token: str) -> str | None:
         """Return the origin that a job's payments go to; None while nobody works on it."""
         try:
-            return ((await self.records.get(f"target.{name}")).value or b"").decode()
+            return ((await self.records.get(f"target.{token}")).value or b"").decode()
         except nats.js.errors.KeyNotFoundError:
             return None

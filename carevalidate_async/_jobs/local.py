@@ -48,7 +48,7 @@ class LocalServer:
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
+        self._folder = folder.resolve()
         self._process: asyncio.subprocess.Process | None = None
         self._locked = contextlib.ExitStack()
         self.url = ""
@@ -82,6 +82,11 @@ class LocalServer:
     async def __aexit__(self, *_: object) -> None:
         await self._end()
         self._locked.close()
+
+    async def ended(self) -> None:
+        """Wait until it ends by itself, which it should not."""
+        if self._process is not None:
+            await self._process.wait()
 
     async def _end_orphan(self) -> None:
         """End a server whose program was killed: nobody else is at work on the folder."""
@@ -232,6 +237,13 @@ class Crew:
                 process.send_signal(signal.SIGTERM)
 
     async def _keep(self, number: int) -> None:
+        try:
+            await self._run(number)
+        except (OSError, ValueError) as error:  # it could not be started, or its words not be read
+            self.at_rest = False
+            self._on_end(f"worker {number} cannot be run: {error}")
+
+    async def _run(self, number: int) -> None:
         """Run one worker, and another one for each that is killed."""
         while not self._over.is_set():
             process = await asyncio.create_subprocess_exec(

@@ -9,8 +9,9 @@ What is put into the broker about a job, and where.
 ``carevalidate.out.JOB.refused.LINE``     a row that was refused before it was queued
 ========================================  ===================================================
 
-A row's result is written once, and only ever replaced by one that knows more. Rows hold what their
-file held: who may read the broker's streams may read the file.
+JOB is the job's name and when it was begun. A row's result is written once, and only ever replaced
+by one that knows more. Rows hold what their file held: who may read the broker's streams may read
+the file.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def job_name(file: str) -> str:
     return stem[:LONGEST_NAME] or "job"
 
 
-def work_subject(job: str, line: int) -> str:
+def work_subject(job: str, line: int | str) -> str:
     """Return where a row waits."""
     return f"carevalidate.work.{job}.{line}"
 
@@ -110,6 +111,11 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
         repeated: How many were refused, or left out, as duplicates.
 
         whole: Whether the file was read to its end.
+
+        planned: Rows of it that may be in the broker already: those, and those of the batch that
+            was under way.
+
+        planned_digest: Of all of them.
     """
 
     file: str
@@ -124,6 +130,16 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
     invalid: int = 0
     repeated: int = 0
     whole: bool = False
+    planned: int = 0
+    planned_digest: str = ""
+
+    def token(self, name: str) -> str:
+        """
+        Return what its subjects have for JOB, *name* being its own.
+
+        Of two jobs of one name, one of them forgotten, nothing gets to the other.
+        """
+        return f"{name}-{self.began * 1000:.0f}"
 
 
 class Work(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -53,7 +53,8 @@ async def pull(  # noqa: PLR0917 - a table of what it needs
 
         concurrency: Messages that are held at once, at most.
 
-        ended: Set once no further one is to be taken; one that comes all the same is given back.
+        ended: Set once no further one is to be taken; one that comes all the same is for *take* to
+            give back.
 
     Returns:
         The tasks of those that are held still.
@@ -64,16 +65,13 @@ async def pull(  # noqa: PLR0917 - a table of what it needs
     try:
         while not ended.is_set():
             free = concurrency - len(tasks)
-            if not free:
+            if free <= 0:  # nats-py may give more than it was asked for
                 await asyncio.wait({*tasks, ending}, return_when=asyncio.FIRST_COMPLETED)
                 continue
             for message in await _fetched(sub, free, ending):
-                if ended.is_set():
-                    await message.nak()
-                else:
-                    task = asyncio.ensure_future(_taken(take, message))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
+                task = asyncio.ensure_future(_taken(take, message))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
     finally:
         ending.cancel()
         with contextlib.suppress(nats.errors.Error, OSError):
@@ -88,6 +86,8 @@ async def _fetched(
         return await sub.fetch(free, timeout=FETCH_SECONDS)
     except nats.errors.TimeoutError:
         return []
+    except nats.errors.ConnectionClosedError:
+        raise  # for good: the server has refused something
     except (nats.errors.Error, nats.js.errors.Error, OSError):
         # It is away, as its connection tells. Without a rest a closed one would fail for ever.
         await asyncio.wait({ending}, timeout=AWAY_SECONDS)

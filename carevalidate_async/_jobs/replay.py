@@ -12,6 +12,7 @@ import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from carevalidate_async._jobs.ledger import is_there
 from carevalidate_async._jobs.messages import (
     OUT,
     RECORDED,
@@ -65,8 +66,9 @@ class Letter:
         return self.age is None or self.age > max_key_age
 
 
-async def letters(ledger: Ledger, job: str) -> AsyncIterator[Letter]:
+async def letters(ledger: Ledger, name: str) -> AsyncIterator[Letter]:
     """Give all rows of a job that ended without being on record, in the order in which they did."""
+    job = (await ledger.record(name)).token(name)
     subject = out_subject(job, "result")
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=30.0
@@ -86,14 +88,14 @@ async def letters(ledger: Ledger, job: str) -> AsyncIterator[Letter]:
             await sub.unsubscribe()
 
 
-async def replay(ledger: Ledger, job: str, letter: Letter) -> None:
+async def replay(ledger: Ledger, name: str, letter: Letter) -> None:
     """
-    Queue a row once more, under its own key.
+    Queue a row once more, under its own key; one that waits already is left as it is.
 
     First it is queued, then its result goes: a process that dies between the two loses neither. A
     worker that is faster than this one has written another result over it, which stays.
     """
-    result = letter.result
+    result, job = letter.result, (await ledger.record(name)).token(name)
     headers = {REPLAYED: "1"}
     if result.state == "unknown":
         headers[IN_DOUBT] = "1"
@@ -103,9 +105,13 @@ async def replay(ledger: Ledger, job: str, letter: Letter) -> None:
         await ledger.js.publish(tries, msgspec.json.encode(doubt))
     if result.began is not None:
         headers[BEGAN] = f"{result.began:.3f}"
-    await ledger.js.publish(
-        work_subject(job, result.line), msgspec.json.encode(result.work), headers=headers
-    )
+    body = msgspec.json.encode(result.work)
+    try:
+        await ledger.js.publish(work_subject(job, result.line), body, headers=headers)
+    except nats.js.errors.APIError as error:
+        if not is_there(error):
+            raise
+        return  # perhaps it is about to be acknowledged: then its result is all that there is of it
     try:
         await ledger.js.delete_msg(OUT, letter.number)
     except nats.js.errors.APIError as error:

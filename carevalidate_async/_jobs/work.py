@@ -35,7 +35,7 @@ from carevalidate_async._jobs.messages import (
 from carevalidate_async._jobs.pull import pull
 from carevalidate_async.consumer import Consumer
 from carevalidate_async.errors import Outcome
-from carevalidate_async.events import Action, Event
+from carevalidate_async.events import Action, Decision, Event
 from carevalidate_async.integrations.jetstream import (
     PUBLISH_TIMEOUT,
     JetStreamDelivery,
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from carevalidate_async.consumer import Handler, Turns
-    from carevalidate_async.events import Decision
 
 _LONGEST = 1000  # characters of what the vendor said
 
-_LOOKED_AT = 10  # deliveries that are looked back on; of more, one was surely in doubt
+_RANKS = {"rejected": 0, "unknown": 1, "already_recorded": 2, "confirmed": 2}
+"""What a result knows; one that knows more replaces one that knows less."""
 
 
 class JobDelivery(JetStreamDelivery):
@@ -94,24 +94,36 @@ class JobDelivery(JetStreamDelivery):
         nobody knows.
         """
         attempt = self.event.attempt
-        if attempt is None or attempt == 1 or attempt > _LOOKED_AT or self.event.in_doubt:
+        if attempt is None or attempt == 1:
             return
-        doubt = False
-        for number in range(1, attempt):
-            try:
-                found = await self._js.get_last_msg(OUT, self._tries(number))
-            except NotFoundError:
-                return
-            if number == 1 and found.time is not None and not self._replayed:
-                age = max(0.0, time.time() - found.time.timestamp())
-                self.event = attrs.evolve(self.event, age=age)
-            before = msgspec.json.decode(found.data or b"", type=Tries)
-            doubt = doubt or before.outcome == Outcome.UNKNOWN
-        self.event = attrs.evolve(self.event, in_doubt=doubt)
+        first = await self._met(1)
+        if first is not None and not self._replayed:
+            age = max(0.0, time.time() - first[1])
+            self.event = attrs.evolve(self.event, age=age, made=time.monotonic())
+        # What a delivery says of the payment is what is known after all of them.
+        last = first if attempt == 2 else await self._met(attempt - 1)
+        if last is not None and not self.event.in_doubt:
+            doubt = last[0].outcome == Outcome.UNKNOWN
+            self.event = attrs.evolve(self.event, in_doubt=doubt)
+
+    async def _met(self, number: int) -> tuple[Tries, float] | None:
+        """Return what a delivery met, and when in seconds since 1970; None where nobody knows."""
+        try:
+            found = await self._js.get_last_msg(OUT, self._tries(number))
+        except NotFoundError:
+            return None
+        moment = time.time() if found.time is None else found.time.timestamp()
+        return msgspec.json.decode(found.data or b"", type=Tries), moment
 
     def _tries(self, number: int) -> str:
         """Return where it is said what a delivery of this message met."""
         return out_subject(self._job, "tries", self._work.line, self._number, number)
+
+    async def return_unasked(self) -> None:
+        """Give it back, and say that it was not asked for."""
+        known = Outcome.UNKNOWN if self.event.may_have_landed else Outcome.NOT_SENT
+        await self.publish(Decision(action=Action.STOP, outcome=known))
+        await self.give_back()
 
     async def publish(self, decision: Decision) -> None:
         """Write what became of the row, or, where there is to be another delivery, what it met."""
@@ -133,7 +145,7 @@ class JobDelivery(JetStreamDelivery):
             result.status = getattr(error, "status", None)
             result.code = getattr(error, "code", None)
             result.said = None if said is None else str(said)[:_LONGEST]
-            result.began = time.time() - (self.event.age or 0.0)
+            result.began = time.time() - (self.event.age_now or 0.0)
             result.work = self._work
         await self._write(result)
 
@@ -155,7 +167,8 @@ class JobDelivery(JetStreamDelivery):
                 last = 0
                 continue
             before = msgspec.json.decode(found.data or b"", type=Result)
-            if before.state in RECORDED or not (result.state in RECORDED or self._replayed):
+            more = _RANKS[result.state] > _RANKS[before.state]
+            if not more and (before.state in RECORDED or not self._replayed):
                 return
             last = found.seq or 0
 
@@ -251,7 +264,7 @@ class Worker:
                 held = await pull(js, WORK, DURABLE, self._take, self._concurrency, self._ended)
             except (nats.errors.Error, OSError) as error:
                 told = type(error).__name__
-                raise BrokerError(f"the broker went away while this began: {told}") from None
+                raise BrokerError(f"the broker does not go on with this: {told}") from None
             await self._finish(held)
 
     async def _finish(self, held: set[asyncio.Task[None]]) -> None:
@@ -290,15 +303,16 @@ class Worker:
             await message.term()
             return
         target = await self._target_of(delivery.job)
+        await delivery.look_back()
+        if target != self._target or self._ended.is_set():
+            await delivery.return_unasked()
         if target != self._target:
-            await delivery.give_back()
             self.consumer.stop(
                 f"the payments of the job {delivery.job} go to {target}, and this worker's to "
                 f"{self._target}"
             )
-            return
-        await delivery.look_back()
-        await self.consumer.take(delivery)
+        elif not self._ended.is_set():
+            await self.consumer.take(delivery)
 
     async def _target_of(self, job: str) -> str:
         if job not in self._bound:

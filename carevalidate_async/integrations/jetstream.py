@@ -242,8 +242,10 @@ class JetStreamDelivery:
 
     async def publish(self, decision: Decision) -> None:
         """Publish a result or a dead letter; wait until JetStream has it."""
-        # A second delivery's is dropped by the stream, as long as it remembers the first one's.
-        marks = {"Nats-Msg-Id": f"{decision.action}:{self.event.id}"}
+        # A second delivery's is dropped by the stream, as long as it remembers the first one's. The
+        # moment, since a stream that was made anew counts from 1 again.
+        moment = self._message.metadata.timestamp.timestamp()
+        marks = {"Nats-Msg-Id": f"{decision.action}:{self.event.id}:{moment}"}
         if is_result(decision) and self._results is not None:
             body = result_body(self.event, decision)
             await self._js.publish(self._results, body, headers=marks, timeout=PUBLISH_TIMEOUT)

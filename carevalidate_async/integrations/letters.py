@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from carevalidate_async.errors import Outcome
 from carevalidate_async.events import Action
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ BEGAN = f"{PREFIX}Began"
 """When its payment may have been asked for first; seconds since 1970."""
 
 IN_DOUBT = f"{PREFIX}In-Doubt"
-"""On a message that is sent once more: ``1``, since its payment may be on record."""
+"""``1`` where the payment may be on record; a message that is sent once more keeps it."""
 
 _LONGEST = 500
 
@@ -106,7 +107,7 @@ def dead_headers(
         original: Its own headers, which stay.
     """
     now = time.time()
-    began = now - (event.age or 0.0)
+    began = now - (event.age_now or 0.0)
     ours = {
         ACTION: str(decision.action),
         OUTCOME: str(decision.outcome),
@@ -117,6 +118,8 @@ def dead_headers(
         BEGAN: f"{began:.3f}",
         DEAD_LETTERED: f"{now:.3f}",
     }
+    if decision.outcome is Outcome.UNKNOWN:  # so that it may be sent once more as it is
+        ours[IN_DOUBT] = "1"
     kept = {} if original is None else {str(n): str(v) for n, v in original.items()}
     return {**{n: v for n, v in kept.items() if n not in ours}, **ours}
 

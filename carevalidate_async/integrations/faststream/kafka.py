@@ -159,6 +159,7 @@ class KafkaPayments:
             batch=True,
             max_records=self._concurrency,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",  # what was taken back is no payment
             listener=self._partitions,
             # Not by hand: what never gets to _take, since a middleware raises, would be passed
             # over, and committed with the next batch. This policy goes back to it.
