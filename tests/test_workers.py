@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import os
 import pathlib
@@ -34,8 +35,6 @@ COUNTED = (
     *("rows", "confirmed", "already_recorded", "rejected", "invalid", "duplicates", "unknown"),
     *("not_sent", "attempts", "exit_status"),
 )
-
-pytestmark = pytest.mark.deep  # all of them start processes
 
 
 @pytest.fixture
@@ -169,6 +168,7 @@ class TestSameAsConfirm:
 
 
 class TestWhoeverDies:
+    @pytest.mark.deep
     @pytest.mark.timeout(150)
     def test_each_row_is_on_record_once(self, server: NatsServer) -> None:
         """
@@ -275,6 +275,61 @@ class TestRefusedKey:
 
         assert 2 == workers[0].returncode  # its job was begun at another vendor
         assert "the payments of the job payments-csv-" in stopped
+
+
+class TestEnqueue:
+    def test_says_what_is_wrong(self, server: NatsServer) -> None:
+        """
+        A name that cannot be one, another file under a name, and one that breaks off are told; what
+        is queued stays.
+        """
+        pathlib.Path("a.csv").write_text(HEADER + good(1) + good(2))
+        pathlib.Path("b.csv").write_text(HEADER + good(3))
+        packed = gzip.compress((HEADER + "".join(map(good, range(3000)))).encode())
+        named_badly = run("enqueue", "a.csv", "--job", "a.b")
+        first = run("enqueue", "a.csv", "--job", "a")
+        other = run("enqueue", "b.csv", "--job", "a")
+        command = [sys.executable, "-m", "carevalidate_async", "enqueue", "-", "--job", "c"]
+        # Through a pipe, of which nobody knows the end before it is there.
+        broken = subprocess.run(
+            command, input=packed[: len(packed) // 2], capture_output=True, check=False
+        )
+
+        assert [2, 0, 2, 2] == [r.returncode for r in (named_badly, first, other, broken)]
+        assert "--job must be letters" in named_badly.stderr
+        assert "Job a: 2 rows, 2 queued, 0 invalid, 0 duplicates" in first.stdout
+        assert "the job a was begun with another file" in other.stderr
+        assert b"what is queued stays" in broken.stderr
+
+    def test_stopped_while_the_queue_is_full(self, server: NatsServer) -> None:
+        """
+        Stopped (SIGINT) while it waits for the workers, it says how far it is; what is no row is
+        dropped by a worker, and said.
+        """
+        pathlib.Path("a.csv").write_text(HEADER + "".join(map(good, range(5))))
+        run("enqueue", "a.csv", "--job", "first")
+
+        async def bound(js: Any) -> None:
+            config = (await js.stream_info(WORK)).config
+            await js.update_stream(config.evolve(max_msgs=6))
+            await js.publish("carevalidate.work.none.1", b"no row")
+
+        on_broker(server, bound)
+        queueing = start("enqueue", "a.csv", "--job", "second")
+        said = queueing.stderr
+        assert said is not None
+        assert "the queue is full" in said.readline()
+        queueing.send_signal(signal.SIGINT)
+        output, _ = queueing.communicate(timeout=20)
+        with running_sandbox(api_key="test") as sandbox, crew(sandbox, 1) as workers:
+            found = counted(run("collect", "--json", "--job", "first"))
+            workers[0].send_signal(signal.SIGTERM)
+            _, told = workers[0].communicate(timeout=30)
+
+        assert 130 == queueing.returncode
+        assert "Up to 5 rows more may be queued already" in output
+        assert 5 == found["confirmed"]
+        assert "Dropped a message that is no row: carevalidate.work.none.1" in told
 
 
 class TestCollect:
@@ -439,6 +494,7 @@ class TestOnThisMachine:
         assert 0o700 == pathlib.Path("queue").stat().st_mode & 0o777
         assert [] == named("queue")
 
+    @pytest.mark.deep
     def test_killed_it_leaves_no_process_and_goes_on(
         self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -485,6 +541,31 @@ class TestOnThisMachine:
         assert 2 == result.returncode
         assert "the vendor refuses the API key" in result.stderr
         assert 5 == document(result)["not_sent"]
+
+    def test_with_a_sandbox_and_another_file(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        It brings a sandbox if asked to, each worker has its share of what all may do, and a folder
+        is of one file.
+        """
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("CAREVALIDATE_API_KEY", raising=False)
+        pathlib.Path("payments.csv").write_text(HEADER + "".join(map(good, range(8))))
+        told = ("confirm", "payments.csv", "--sandbox", "--workers", "2", "--journal", "queue")
+        first = run(
+            *(*told, "--rate", "200", "--fixed", "--attempt-timeout", "5", "--json"),
+            *("--rejects", "rejects.csv", "--report", "page.html"),
+        )
+        pathlib.Path("payments.csv").write_text(HEADER + good(99))
+        second = run(*told)
+        keyless = run("confirm", "payments.csv", "--environment", "staging", "--workers", "1")
+
+        assert (8, 0) == (counted(first)["confirmed"], first.returncode)
+        assert "queue: the job file was begun with another file" in second.stderr
+        assert "or name another folder (--journal)" in second.stderr
+        assert [2, 2] == [second.returncode, keyless.returncode]
+        assert "the API key is missing" in keyless.stderr
 
     def test_two_at_once(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """

@@ -128,6 +128,7 @@ async def _run(
     stops: Stops,
 ) -> tuple[Summary, Course]:
     """Run server, workers, queueing and collecting, until all rows have their place."""
+    from carevalidate_async._files.rows import FileError
     from carevalidate_async._jobs.collect import Collector
     from carevalidate_async._jobs.enqueue import Enqueuer, OtherFileError
     from carevalidate_async._jobs.local import Crew, LocalServer
@@ -153,9 +154,8 @@ async def _run(
     stack.push_async_callback(_cancelled, queueing)
     try:
         job = await _begun(ledger, queueing)
-    except OtherFileError as error:
-        again = "or name another folder (--journal)"
-        raise StopError(f"{name_of(order.folder)}: {one_line(str(error))}, {again}") from None
+    except (FileError, OSError) as error:
+        raise StopError(f"{name_of(order.file)}: {one_line(str(error))}") from None
     if job.whole:
         await _ask_again(ledger, options["max_key_age"])
     collector = Collector(ledger, name=NAME, job=job, watcher=watcher, rejects=rejects)
@@ -192,6 +192,9 @@ async def _run(
     stops.begin(stop, watcher.note, STOPPING)
     async with crew:
         await collector.follow()
+    if queueing.done() and isinstance(error := queueing.exception(), OtherFileError):
+        again = "or name another folder (--journal)"
+        raise StopError(f"{name_of(order.folder)}: {one_line(str(error))}, {again}")
     await collector.catch_up()  # with what the workers have finished meanwhile
     summary = collector.summary(at_rest=crew.at_rest)
     stops.end()
