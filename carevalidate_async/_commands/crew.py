@@ -29,11 +29,12 @@ from carevalidate_async._commands.voice import Voice
 from carevalidate_async._run.ages import written_age
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from carevalidate_async._commands.signals import Stops
     from carevalidate_async._files.rejects import Rejects
     from carevalidate_async._jobs.ledger import Ledger
+    from carevalidate_async._jobs.local import LocalServer
     from carevalidate_async._jobs.messages import Job
     from carevalidate_async._run.counts import Summary
     from carevalidate_async._run.course import Course
@@ -183,22 +184,24 @@ async def _run(
         collector.stop()
         crew.end()
 
-    async def watch() -> None:
-        await server.ended()
-        end("the queue's server ended")
-
-    watching = asyncio.create_task(watch())
+    watching = asyncio.create_task(_watched(server, end))
     stack.push_async_callback(_cancelled, watching)
     stops.begin(stop, watcher.note, STOPPING)
     async with crew:
         await collector.follow()
-    if queueing.done() and isinstance(error := queueing.exception(), OtherFileError):
+    if queueing.done() and isinstance(other := queueing.exception(), OtherFileError):
         again = "or name another folder (--journal)"
-        raise StopError(f"{name_of(order.folder)}: {one_line(str(error))}, {again}")
+        raise StopError(f"{name_of(order.folder)}: {one_line(str(other))}, {again}")
     await collector.catch_up()  # with what the workers have finished meanwhile
     summary = collector.summary(at_rest=crew.at_rest)
     stops.end()
     return _judged(summary, ended), collector.course
+
+
+async def _watched(server: LocalServer, end: Callable[[str], None]) -> None:
+    """End the run when its server does."""
+    await server.ended()
+    end("the queue's server ended")
 
 
 async def _begun(ledger: Ledger, queueing: asyncio.Task[Job]) -> Job:
