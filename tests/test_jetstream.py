@@ -21,6 +21,7 @@ from carevalidate_async import CareValidate
 from carevalidate_async.events import Action, ConfirmHandler, Event, read_payment
 from carevalidate_async.integrations.faststream.nats import JetStreamPayments
 from carevalidate_async.integrations.jetstream import (
+    JetStreamDelivery,
     MismatchError,
     consumer_config,
     provide_consumer,
@@ -225,6 +226,29 @@ class TestSettlement:
         assert "too long ago" in dead.headers["Carevalidate-Reason"]
 
 
+class TestAcknowledgement:
+    async def test_that_nobody_heard_is_no_error(
+        self, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        An acknowledgement that is not answered changes nothing: the message comes again, and its
+        payment is found on record.
+        """
+        await js.add_stream(stream_config("PAY", ["pay.taken"]))
+        await js.publish("pay.taken", body(1))
+        sub = await js.pull_subscribe("pay.taken", durable="carevalidate")
+        (message,) = await sub.fetch(1)
+
+        async def unheard(**_: Any) -> Any:
+            raise nats.errors.TimeoutError
+
+        monkeypatch.setattr(message, "ack_sync", unheard)
+        await JetStreamDelivery(message, js, dead="pay.dead").ack()
+        info = await js.consumer_info("PAY", "carevalidate")
+
+        assert 1 == info.num_ack_pending
+
+
 class TestStop:
     async def test_a_refused_key_ends_the_application(self, url: str, js: JetStreamContext) -> None:
         """
@@ -351,6 +375,47 @@ class TestProvision:
         with pytest.raises(MismatchError, match=why) as caught:
             await provide_consumer(js, "PAY", wanted)
         assert "consumer carevalidate of stream PAY" in str(caught.value)
+
+    async def test_a_consumer_that_pushes(self, js: JetStreamContext) -> None:
+        """
+        A consumer that pushes its messages is none to fetch from.
+        """
+        await js.add_stream(stream_config("PAY", ["pay.taken"]))
+        wanted = consumer_config("carevalidate", "pay.taken")
+        await js.add_consumer("PAY", wanted.evolve(deliver_subject="there", max_waiting=None))
+
+        with pytest.raises(MismatchError, match="it pushes messages, and they are to be fetched"):
+            await provide_consumer(js, "PAY", wanted)
+
+    async def test_another_process_was_faster(
+        self, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        What another process has made meanwhile is looked at, too.
+        """
+        work = stream_config("PAY", ["pay.taken"], retention=RetentionPolicy.WORK_QUEUE)
+        wanted = consumer_config("carevalidate", "pay.taken")
+
+        async def late(*_: Any, **__: Any) -> Any:
+            raise nats.js.errors.BadRequestError(code=400)
+
+        await js.add_stream(work)
+        await js.add_consumer("PAY", wanted)
+        for name in ("stream_info", "consumer_info"):
+            found, calls = getattr(js, name), list[Any]()
+
+            async def first_not(*what: Any, found: Any = found, calls: Any = calls) -> Any:
+                calls.append(what)
+                if len(calls) == 1:
+                    raise NotFoundError
+                return await found(*what)
+
+            monkeypatch.setattr(js, name, first_not)
+        monkeypatch.setattr(js, "add_stream", late)
+        monkeypatch.setattr(js, "add_consumer", late)
+
+        await provide_stream(js, work)
+        await provide_consumer(js, "PAY", wanted)
 
     async def test_streams_of_others_must_be_there(self, url: str, js: JetStreamContext) -> None:
         """

@@ -297,6 +297,29 @@ class TestEnqueue:
         lines = [work.line for work in await queued(ledger)]
         assert len({*lines}) == len(lines)
 
+    async def test_a_record_whose_answer_was_lost_is_its_own(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        A record that was written, and of which nobody heard, is no other process's.
+        """
+        put = ledger.put
+        lost = 0
+
+        async def lossy(name: str, job: Any, revision: int) -> int:
+            nonlocal lost
+            written = await put(name, job, revision)
+            if not lost:
+                lost += 1
+                raise nats.errors.TimeoutError
+            return written
+
+        monkeypatch.setattr(ledger, "put", lossy)
+        job = await queuer(ledger, text(3)).run()
+
+        assert (1, True, 3) == (lost, job.whole, job.queued)
+        assert 3 == len(await queued(ledger))
+
     async def test_waits_while_the_queue_is_full(self, ledger: Ledger) -> None:
         """
         A queue that is full is waited for; no row is lost, and none is there twice.
@@ -511,6 +534,24 @@ class TestReplay:
         assert delivery.event.may_have_landed
         assert delivery.event.age is not None
         assert "rejected" == (await result_of(ledger, 2)).state
+
+    async def test_a_row_that_waits_is_left(self, ledger: Ledger) -> None:
+        """
+        A row that waits already is not queued twice, and keeps its result; one whose result went
+        meanwhile is queued all the same.
+        """
+        await queuer(ledger, text(1)).run()
+        taken = Taken(ledger)
+        delivery = await taken.next()
+        await delivery.publish(PARKED)
+        (letter,) = [letter async for letter in letters(ledger, "job")]
+        await replay(ledger, "job", letter)  # it is not acknowledged yet
+        kept = await result_of(ledger, 2)
+        await delivery.ack()
+        await replay(ledger, "job", attrs.evolve(letter, number=letter.number + 1000))
+
+        assert "unknown" == kept.state
+        assert 1 == (await ledger.js.stream_info(WORK)).state.messages
 
     async def test_a_key_may_be_too_old(self, ledger: Ledger) -> None:
         """

@@ -38,6 +38,17 @@ class TestServer:
         assert 0o700 == (tmp_path / "queue").stat().st_mode & 0o777
         assert 0o600 == (tmp_path / "queue" / "server.conf").stat().st_mode & 0o777
 
+    async def test_an_orphan_is_ended(self, tmp_path: pathlib.Path) -> None:
+        """
+        A server whose program was killed is ended by the next one on its folder.
+        """
+        first = await LocalServer(tmp_path / "queue").__aenter__()
+        first._locked.close()  # as the system does for a process that is killed
+        async with LocalServer(tmp_path / "queue") as second:
+            async with asyncio.timeout(10):
+                await first.ended()
+            assert first.url != second.url
+
     async def test_its_end_is_noticed(self, tmp_path: pathlib.Path) -> None:
         """
         A server that ends by itself is noticed.

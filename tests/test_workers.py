@@ -118,6 +118,18 @@ def held(server: NatsServer) -> int:
     return int(on_broker(server, look))
 
 
+def has_consumer(server: NatsServer) -> bool:
+    """Tell whether a worker has come."""
+
+    async def look(js: Any) -> Any:
+        try:
+            return (await js.consumer_info(WORK, DURABLE)).num_waiting
+        except nats.js.errors.NotFoundError:
+            return 0
+
+    return bool(on_broker(server, look))
+
+
 class TestSameAsConfirm:
     @pytest.mark.parametrize("name", ["payments.csv", "payments-with-mistakes.csv"])
     def test_summary_and_rejects(self, server: NatsServer, name: str) -> None:
@@ -248,6 +260,30 @@ class TestWhoeverDies:
         assert took < 2.5  # rather than three seconds of the vendor's
         assert {f"case-{n}": 1 for n in range(20)} == payments
         assert 0 == result.returncode
+
+
+class TestEnds:
+    def test_with_standard_input(self, server: NatsServer) -> None:
+        """
+        A worker that is to end with its standard input does, as with a signal; one whose broker
+        goes away meanwhile waits for it.
+        """
+        with running_sandbox(api_key="test") as sandbox:
+            process = start(
+                *("worker", "--base-url", sandbox.url, "--while-stdin", "--json"),
+                stdin=subprocess.PIPE,
+            )
+            wait_for(lambda: has_consumer(server))
+            server.kill()
+            time.sleep(0.3)
+            server.start()
+            assert process.stderr is not None
+            assert "the broker is away" in process.stderr.readline()
+            assert "the broker is back" in process.stderr.readline()
+            output, _ = process.communicate("", timeout=30)
+
+        assert 0 == process.returncode
+        assert json.loads(output.splitlines()[-1])["stopped_by"] is None
 
 
 class TestRefusedKey:
