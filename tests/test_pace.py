@@ -127,6 +127,19 @@ class TestVendorWithALimit:
         assert vendor.goodput(WARM_UP, 50) >= least
         assert vendor.waste(WARM_UP, 50) <= 0.05
 
+    @pytest.mark.parametrize(("retry_after", "least"), [(None, 0.8), (1.0, 0.5)])
+    def test_a_low_one_is_found_soon(self, retry_after: float | None, least: float) -> None:
+        """
+        Of a vendor that admits 50 a second most is had within a quarter of a minute, or half where
+        it asks to be left in peace for a second each time, and little is refused.
+        """
+        vendor = Metered(lambda _: 50.0, seconds=0.02, retry_after=retry_after)
+        Watch().run(vendor, lambda: until(30))
+
+        assert vendor.refused
+        assert vendor.goodput(15, 30) >= least
+        assert vendor.waste(15, 30) <= 0.15
+
     @pytest.mark.deep
     def test_is_found_again_when_it_halves_and_doubles(self) -> None:
         """
