@@ -77,7 +77,7 @@ def redis(url: str, handler: ConfirmHandler, name: str) -> tuple[Any, Any]:
 
     from carevalidate_async.integrations.faststream.redis import RedisPayments
 
-    broker = RedisBroker(url, graceful_timeout=20, logger=None)  # type: ignore[arg-type]
+    broker = RedisBroker(url, graceful_timeout=20, logger=None)  # type: ignore[arg-type]  # it may be
     payments = RedisPayments(
         broker,
         handler,

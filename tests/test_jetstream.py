@@ -396,7 +396,10 @@ class TestProvision:
         work = stream_config("PAY", ["pay.taken"], retention=RetentionPolicy.WORK_QUEUE)
         wanted = consumer_config("carevalidate", "pay.taken")
 
-        async def late(*_: Any, **__: Any) -> Any:
+        asked: list[Any] = []
+
+        async def late(*what: Any, **__: Any) -> Any:
+            asked.append(what)
             raise nats.js.errors.BadRequestError(code=400)
 
         await js.add_stream(work)
@@ -416,6 +419,7 @@ class TestProvision:
 
         await provide_stream(js, work)
         await provide_consumer(js, "PAY", wanted)
+        assert 2 == len(asked)  # and neither is an error
 
     async def test_streams_of_others_must_be_there(self, url: str, js: JetStreamContext) -> None:
         """

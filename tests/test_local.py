@@ -58,6 +58,8 @@ class TestServer:
             os.kill(number, signal.SIGKILL)
             async with asyncio.timeout(10):
                 await server.ended()
+        assert server._process is not None
+        assert -signal.SIGKILL == server._process.returncode
 
     @pytest.mark.parametrize(
         ("program", "why"),

@@ -2,8 +2,7 @@
 Messages of a durable consumer, fetched as hands get free.
 
 On nats-py itself, and not on FastStream: its subscribers hold messages that nobody works on yet,
-take two to three times the CPU for each, and never let the event loop go once their connection is
-closed.
+and never let the event loop go once their connection is closed.
 """
 
 from __future__ import annotations

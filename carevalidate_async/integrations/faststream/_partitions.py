@@ -32,7 +32,7 @@ REVOKE_SECONDS = 15.0
 _logger = logging.getLogger("carevalidate_async")
 
 
-class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]
+class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]  # it has no types
     """
     The partitions that a consumer has.
 

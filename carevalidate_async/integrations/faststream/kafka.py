@@ -174,6 +174,7 @@ class KafkaPayments:
     @property
     def _producer(self) -> AIOKafkaProducer:
         # FastStream's own publish() takes headers as text alone, and adds some.
+        # FastStream has no public way to it.
         return self._broker.config.producer._producer.producer  # type: ignore[attr-defined] # noqa: SLF001
 
     async def _parsed(
@@ -186,10 +187,10 @@ class KafkaPayments:
             return await original(records)
         except Exception:  # noqa: BLE001 - headers are anybody's
             (subscriber,) = self._subscribers
-            assert subscriber.consumer is not None, "it is what records come from"  # noqa: S101
+            assert subscriber.consumer is not None, "records come from it"  # noqa: S101 - for mypy
             return KafkaAckableMessage(raw_message=records, body=b"", consumer=subscriber.consumer)
 
-    async def _take(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008
+    async def _take(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008 - injected
         (subscriber,) = self._subscribers
         consumer, records = subscriber.consumer, message.raw_message
         async with self._partitions.batch(records):

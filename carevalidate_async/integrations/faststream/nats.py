@@ -146,7 +146,7 @@ class JetStreamPayments:
         context: JetStreamContext = self._broker.config.connection_state.stream
         return context
 
-    async def _take(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008
+    async def _take(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008 - injected
         delivery = JetStreamDelivery(
             message.raw_message, self._jetstream, dead=self._dead, results=self._results
         )

@@ -140,7 +140,7 @@ class RabbitPayments:
         subscriber(self._take, parser=parsed, decoder=raw)
         self._subscribers.append(subscriber)
 
-    async def _take(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008
+    async def _take(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008 - injected
         incoming: AbstractIncomingMessage = message.raw_message
         assert self._outbox is not None, "provision() subscribes"  # noqa: S101 - for the reader
         delivery = RabbitDelivery(incoming, self._outbox, self._queues)

@@ -188,10 +188,10 @@ class RedisPayments:
             told = f"max_connections is {client.connection_pool.max_connections}, below {needed}"
             raise MismatchError("the broker", (told,))
 
-    async def _take_new(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008
+    async def _take_new(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008 - injected
         await self._take(message.raw_message, 1)
 
-    async def _take_again(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008
+    async def _take_again(self, message: Any = Context("message")) -> None:  # noqa: ANN401, B008 - injected
         assert self._client is not None, "provision() subscribes"  # noqa: S101 - for the reader
         stream, (entry,) = self._stream, message.raw_message["message_ids"]
         # Not the message's get_delivery_count(), which is 1 where it was settled meanwhile.
@@ -199,7 +199,7 @@ class RedisPayments:
         if found:
             await self._take(message.raw_message, max(2, int(found[0]["times_delivered"])))
 
-    async def _take(self, raw_message: Any, attempt: int) -> None:  # noqa: ANN401
+    async def _take(self, raw_message: Any, attempt: int) -> None:  # noqa: ANN401 - FastStream's
         assert self._client is not None, "provision() subscribes"  # noqa: S101 - for the reader
         if self.consumer.stopped_by is not None:
             halt(self._subscribers)  # This one was not reading yet when the others were halted.
