@@ -1,4 +1,4 @@
-"""What the command prints: tables in Markdown, as docs/scale.md has them."""
+"""What the command prints: tables in Markdown, as docs/explanation/scale.md has them."""
 
 from __future__ import annotations
 

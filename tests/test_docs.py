@@ -71,7 +71,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "carevalidate_async"
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 }
 PAYMENT = PaymentConfirmation(
     case_id="case-1",
@@ -156,7 +156,7 @@ def reply(status: int, body: dict[str, Any] | None = None) -> Reply:
 
 
 IN_USE = {"success": False, "code": "IDEMPOTENCY_ERROR"}
-# What the attempts of the table in docs/design.md meet.
+# What the attempts of the table in docs/explanation/design.md meet.
 HAPPENINGS: dict[str, list[Reply | NoReply | CareValidateError]] = {
     "no connection": [NoReply(what="", sent=False)],
     "no connection in time": [NoReply(what="", sent=False, timed_out=True)],
@@ -193,10 +193,12 @@ INSIDES = [
     (reply(200, {"success": False, "status": 503}), "any other 5xx"),
     (reply(200, {**IN_USE, "status": 409}), "409 with `IDEMPOTENCY_ERROR`"),
 ]
-ATTEMPTS = table("docs/design.md", "what happened")
-SLUGS = table("docs/design.md", "slug")
+ATTEMPTS = table("docs/explanation/design.md", "what happened")
+SLUGS = table("docs/explanation/design.md", "slug")
 RANKS: dict[int, list[str]] = {}
-for _rank, (_files, _) in table("docs/design.md", "rank").items():  # some have a row a subject
+for _rank, (_files, _) in table(
+    "docs/explanation/design.md", "rank"
+).items():  # some have a row a subject
     RANKS.setdefault(int(_rank.partition(",")[0]), []).extend(quoted(_files))
 OUTCOMES = {outcome.name for outcome in Outcome}
 
@@ -246,10 +248,10 @@ class TestExamples:
 
     def test_console(self, tmp_path: pathlib.Path) -> None:
         """
-        The commands of docs/bulk.md, one after the other, print what stands below them, where
-        `...` is whatever differs.
+        The commands of docs/guides/bulk.md, one after the other, print what stands below them,
+        where `...` is whatever differs.
         """
-        page = PAGES["docs/bulk.md"]
+        page = PAGES["docs/guides/bulk.md"]
         serve, *sessions = blocks(page, "console")
         port = re.fullmatch(r"\$ carevalidate sandbox --port (\d+)\n", serve)
         assert port
@@ -283,7 +285,7 @@ class TestExamples:
         """
         The JSON Lines example is the second row of the CSV example.
         """
-        page = PAGES["docs/bulk.md"]
+        page = PAGES["docs/guides/bulk.md"]
         payments = {}
         for language in ("csv", "json"):
             path = tmp_path / language
@@ -301,7 +303,12 @@ class TestExamples:
         known = options_of(group)
         words = [
             (page, word)
-            for page in ("README.md", "SECURITY.md", "docs/bulk.md", "docs/errors.md")
+            for page in (
+                "README.md",
+                "SECURITY.md",
+                "docs/guides/bulk.md",
+                "docs/reference/errors.md",
+            )
             for span in re.findall(r"`[^`\n]+`|^\$ .*carevalidate.*$", PAGES[page], re.MULTILINE)
             for word in re.findall(r"(?<=carevalidate )[a-z-]+|(?<![\w-])--[a-z-]+", span)
         ]
@@ -380,7 +387,7 @@ class TestOperations:
 class TestGuarantees:
     def test_matrix(self) -> None:
         """The published results are those that the scenarios state, and the tests see."""
-        page = PAGES["docs/guarantees.md"]
+        page = PAGES["docs/explanation/guarantees.md"]
 
         assert page == fill(page, table_of_results(stated()))
 
@@ -393,12 +400,12 @@ class TestGuarantees:
     def test_why_a_call_gave_up(self) -> None:
         """Each reason stands in the table of errors.md."""
         assert [f"`{reason.name}`" for reason in GaveUp] == list(
-            table("docs/errors.md", "`gave_up`")
+            table("docs/reference/errors.md", "`gave_up`")
         )
 
     def test_numbers(self) -> None:
         """The bounds are those of the code."""
-        page = PAGES["docs/guarantees.md"]
+        page = PAGES["docs/explanation/guarantees.md"]
         policy, settings = RetryPolicy(), Settings()
         for claim in (
             f"`max_attempts`, {policy.max_attempts} |",
@@ -550,7 +557,7 @@ class TestAttempts:
 class TestErrors:
     def test_every_class_is_there(self) -> None:
         """
-        docs/errors.md has a row for every error class.
+        docs/reference/errors.md has a row for every error class.
         """
         classes = {
             f"`{name}`"
@@ -558,13 +565,13 @@ class TestErrors:
             if inspect.isclass(kind) and issubclass(kind, CareValidateError)
         }
 
-        assert classes == table("docs/errors.md", "error").keys()
+        assert classes == table("docs/reference/errors.md", "error").keys()
 
     def test_every_outcome_is_there(self) -> None:
         """
         The pages that explain outcomes explain all of them.
         """
-        for page in ("README.md", "docs/errors.md"):
+        for page in ("README.md", "docs/reference/errors.md"):
             assert [f"`{outcome.name}`" for outcome in Outcome] == list(table(page, "`outcome`"))
 
     def test_outcomes(self) -> None:
@@ -577,7 +584,7 @@ class TestErrors:
                 given.setdefault(name, set()).update(quoted(outcome))
         told = {
             name: OUTCOMES & set(quoted(cells[1]))
-            for name, cells in table("docs/errors.md", "error").items()
+            for name, cells in table("docs/reference/errors.md", "error").items()
         }
 
         assert {**given, "`CareValidateError`": set()} == told
@@ -591,12 +598,12 @@ class TestBulk:
         """
         told = {
             spell: name
-            for name, (other, *_) in table("docs/bulk.md", "column").items()
+            for name, (other, *_) in table("docs/guides/bulk.md", "column").items()
             for spell in (name.strip("`"), other.strip("`"))
         }
         needed = [
             name.strip("`")
-            for name, cells in table("docs/bulk.md", "column").items()
+            for name, cells in table("docs/guides/bulk.md", "column").items()
             if cells[1] == "yes"
         ]
 
@@ -608,9 +615,11 @@ class TestBulk:
         The outcomes of rows are the names that the summary counts them under.
         """
         keys = list(summary_document(summary(), None))
-        (line,) = (line for line in PAGES["docs/bulk.md"].splitlines() if line.startswith('{"rows'))
+        (line,) = (
+            line for line in PAGES["docs/guides/bulk.md"].splitlines() if line.startswith('{"rows')
+        )
 
-        assert keys[1:8] == [name.strip("`") for name in table("docs/bulk.md", "outcome")]
+        assert keys[1:8] == [name.strip("`") for name in table("docs/guides/bulk.md", "outcome")]
         assert keys == list(json.loads(line.replace("...", "0")))
         assert {*State} - {State.PLANNED} <= set(keys)
 
@@ -637,7 +646,7 @@ class TestBulk:
         """
         told = {0, 1, 2, 130}
 
-        assert told == set(map(int, table("docs/bulk.md", "status")))
+        assert told == set(map(int, table("docs/guides/bulk.md", "status")))
         text = cli.cli.commands["confirm"].help or ""
         _, _, listed = text.partition("Exit status: ")
         assert told == set(map(int, re.findall(r"\d+", listed)))
@@ -656,7 +665,7 @@ class TestBulk:
             tables = {row[0] for row in db.execute(query)}
             facts = {row[0] for row in db.execute("SELECT name FROM facts")}
         db.close()
-        told = [name.strip("`") for name in table("docs/bulk.md", "of a row")]
+        told = [name.strip("`") for name in table("docs/guides/bulk.md", "of a row")]
 
         assert columns == told
         assert ({"facts", "rows", "runs"}, {"target"}) == (tables, facts)
@@ -665,7 +674,7 @@ class TestBulk:
         """
         The numbers that the page gives are those of the code.
         """
-        page = " ".join(PAGES["docs/bulk.md"].split())
+        page = " ".join(PAGES["docs/guides/bulk.md"].split())
         defaults = inspect.signature(confirm_payments).parameters
 
         for told in (
@@ -685,7 +694,7 @@ class TestBulk:
         """
         The page names the columns that say why a row was refused.
         """
-        section = PAGES["docs/bulk.md"].partition("## Rejects")[2].partition("## ")[0]
+        section = PAGES["docs/guides/bulk.md"].partition("## Rejects")[2].partition("## ")[0]
 
         assert set(ERROR_COLUMNS) <= set(quoted(section))
         assert 7 == Counts(rejected=1, invalid=2, duplicates=4, unknown=8, not_sent=16).rejectable
@@ -700,13 +709,16 @@ def summary(policy: Duplicates = Duplicates.REFUSE, **ended: Any) -> Summary:
 class TestDependencies:
     def test_every_one_has_its_reason(self) -> None:
         """
-        docs/dependencies.md has a row for each direct dependency, and for no other package.
+        docs/explanation/dependencies.md has a row for each direct dependency, and for no other
+        package.
         """
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         project = settings["project"]
         extras = dict(project["optional-dependencies"])
         brokers = {"kafka", "metrics", "nats", "rabbit", "ratelimit", "redis", "workers"}
-        assert {"all", "cli", "otel", "parquet", "speed"} | brokers == extras.keys()
+        frameworks = {"fastapi", "litestar", "starlette"}
+        rest = {"all", "cli", "otel", "parquet", "speed"}
+        assert rest | brokers | frameworks == extras.keys()
         del extras["all"]
         direct = {
             re.match(r"[\w.-]+", text)[0]  # type: ignore[index]  # each begins with its name
@@ -718,7 +730,7 @@ class TestDependencies:
             for text in texts
         }
         told = set()
-        for line in PAGES["docs/dependencies.md"].splitlines():
+        for line in PAGES["docs/explanation/dependencies.md"].splitlines():
             if line.startswith("| ") and not line.startswith(("| what", "| extra")):
                 first, second, *_ = (cell.strip() for cell in line.strip("|").split("|"))
                 names = second if extras.keys() & set(quoted(first)) else first

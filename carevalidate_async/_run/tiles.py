@@ -2,7 +2,7 @@
 What happened in a stretch of time: counts, and how long answers took. Neighbours add up exactly.
 
 A tile keeps durations as a histogram whose bins grow by 4 %, so that a percentile is within 2 % of
-the truth whatever it is. docs/dependencies.md says why it is one of our own.
+the truth whatever it is. docs/explanation/dependencies.md says why it is one of our own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The results of the fault matrix as the tables of docs/guarantees.md."""
+"""The results of the fault matrix as the tables of docs/explanation/guarantees.md."""
 
 from __future__ import annotations
 
