@@ -105,10 +105,12 @@ def lock(session: nox.Session) -> None:
     """Pin everything anew, hashed, for every supported Python and platform."""
     with tempfile.TemporaryDirectory() as folder:
         bounds = f"{folder}/bounds.txt"
-        session.run(*PINNING, "--resolution", "lowest-direct", "--output-file", bounds, silent=True)
+        extras = (f"--extra={name}" for name in ("fastapi", "litestar", "metrics", "otel", "starlette"))
+        lowest = ("--resolution", "lowest-direct", "--output-file", bounds)
+        session.run(*PINNING, *extras, *lowest, silent=True)
         dev = "constraints/dev.txt"
         for name, groups, limits in (
-            ("dev", ("build", "test", "lint", "mutation", "browser"), ()),
+            ("dev", ("build", "test", "lint", "mutation", "browser", "docs", "package"), ()),
             ("test", ("build", "test"), ("--constraint", dev)),
             ("run", ("build",), ("--constraint", dev)),
             ("lowest", ("build", "test"), ("--constraint", bounds)),
