@@ -5,6 +5,7 @@ Asynchronous payments at CareValidate, and payment methods at planocore.
 
 - `carevalidate_async.carevalidate`: CareValidate's operations and its client.
 - `carevalidate_async.planocore`: planocore's operation and its client, `Planocore`.
+- `carevalidate_async.webhooks`: whether a webhook is CareValidate's, and what it says.
 - `carevalidate_async.models`: what the operations take and give.
 - `carevalidate_async.errors`: what can go wrong, and what it means for the money.
 - `carevalidate_async.idempotency`: the keys that make a repeat safe.
@@ -56,7 +57,10 @@ if typing.TYPE_CHECKING:
         RateLimitError,
         ResponseDecodeError,
         SessionExpiredError,
+        SignatureProblem,
         UnprocessableEntityError,
+        WebhookPayloadError,
+        WebhookSignatureError,
     )
     from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event, Hook
     from carevalidate_async.idempotency import derive_idempotency_key
@@ -120,9 +124,12 @@ __all__ = [
     "RetryQuota",
     "SessionExpiredError",
     "ShippingAddress",
+    "SignatureProblem",
     "UnprocessableEntityError",
     "UserPaymentUpdate",
     "UserPaymentUpdated",
+    "WebhookPayloadError",
+    "WebhookSignatureError",
     "WorstCase",
     "__version__",
     "derive_idempotency_key",
@@ -144,6 +151,7 @@ _MODULES = frozenset(
     {
         *("bulk", "carevalidate", "consumer", "errors", "events", "hooks", "idempotency"),
         *("integrations", "journal", "models", "planocore", "sandbox", "session", "testing"),
+        "webhooks",
     }
 )
 

@@ -11,6 +11,8 @@ What can go wrong with a call, and what each error means for the money.
     │   ├── AnswerLostError                       connected, then no trustworthy answer
     │   └── APITimeoutError                       the time was up
     ├── ResponseDecodeError                       a 2xx that cannot be read
+    ├── WebhookSignatureError                     a webhook that the vendor did not sign
+    ├── WebhookPayloadError                       a webhook that cannot be read
     └── APIStatusError                            the vendor answered, and not with a success
         ├── BadRequestError                       400
         ├── AuthenticationError                   401
@@ -82,6 +84,19 @@ class GaveUp(enum.StrEnum):
 
     CLOSED = "closed"
     """The client was closed."""
+
+
+class SignatureProblem(enum.StrEnum):
+    """What is wrong with a webhook's signature."""
+
+    MISSING = "missing"
+    """There is none."""
+
+    MALFORMED = "malformed"
+    """It is not 64 hex digits."""
+
+    MISMATCH = "mismatch"
+    """It belongs to another body, or was made with another secret."""
 
 
 @attrs.frozen(kw_only=True)
@@ -265,6 +280,38 @@ class ResponseDecodeError(CareValidateError):
         super().__init__(summary, **facts)
         self.status = status
         self.request_id = request_id
+
+
+class WebhookSignatureError(CareValidateError):
+    """
+    A webhook was not signed by the vendor, or was changed on the way: trust nothing in it.
+
+    It is no call's error: `outcome` says only that nothing was sent.
+
+    Attributes:
+        reason: Which check failed. Neither it nor the text tells of the secret, the body or the
+            right signature.
+
+    Source: CareValidate docs, Case Webhook Payloads > Introduction.
+    """
+
+    def __init__(
+        self,
+        summary: str = "",
+        *,
+        reason: SignatureProblem = SignatureProblem.MISMATCH,
+        **facts: Any,  # noqa: ANN401 - handed on to the parent, which types them
+    ) -> None:
+        super().__init__(summary, **facts)
+        self.reason = reason
+
+
+class WebhookPayloadError(CareValidateError):
+    """
+    A webhook's body is not a JSON object, or is nested too deeply: what it reports is not known.
+
+    It is no call's error: `outcome` says only that nothing was sent.
+    """
 
 
 class APIStatusError(CareValidateError):

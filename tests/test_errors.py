@@ -33,7 +33,10 @@ from carevalidate_async.errors import (
     RateLimitError,
     ResponseDecodeError,
     SessionExpiredError,
+    SignatureProblem,
     UnprocessableEntityError,
+    WebhookPayloadError,
+    WebhookSignatureError,
     error_for_status,
 )
 
@@ -47,6 +50,8 @@ TREE = {
     AnswerLostError: APIConnectionError,
     APITimeoutError: APIConnectionError,
     ResponseDecodeError: CareValidateError,
+    WebhookSignatureError: CareValidateError,
+    WebhookPayloadError: CareValidateError,
     APIStatusError: CareValidateError,
     BadRequestError: APIStatusError,
     AuthenticationError: APIStatusError,
@@ -91,6 +96,8 @@ def made(kind: type[CareValidateError]) -> CareValidateError:
         return kind("a summary", **ANSWER, **FACTS)
     if issubclass(kind, ResponseDecodeError):
         return kind("a summary", status=200, request_id="req-1", **FACTS)
+    if issubclass(kind, WebhookSignatureError):
+        return kind("a summary", reason=SignatureProblem.MALFORMED, **FACTS)
     return kind("a summary", **FACTS)
 
 
