@@ -10,10 +10,12 @@ import click
 from carevalidate_async._commands import single
 from carevalidate_async._commands.collect import collect
 from carevalidate_async._commands.command import StopError, command
+from carevalidate_async._commands.completion import completion
 from carevalidate_async._commands.confirm import confirm
 from carevalidate_async._commands.dead_letter import dead_letter
 from carevalidate_async._commands.enqueue import enqueue
 from carevalidate_async._commands.export import export
+from carevalidate_async._commands.manual import BROKER_URL, CARE, PLANOCORE, Manual, ManualGroup
 from carevalidate_async._commands.output import say
 from carevalidate_async._commands.settle import settle
 from carevalidate_async._commands.signals import signals
@@ -21,39 +23,83 @@ from carevalidate_async._commands.status import status
 from carevalidate_async._commands.worker import worker
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=ManualGroup,
+    chapters={
+        "A file of payments": ("confirm", "status", "export", "settle"),
+        "A file and many machines": ("enqueue", "worker", "collect", "dead-letter"),
+        "Single calls": ("intent", "case-payment", "update-user", "update-payment-method"),
+        "Helps": ("sandbox", "completion"),
+    },
+    environment={**CARE, **PLANOCORE, **BROKER_URL},
+    statuses={
+        0: "all is well: what was asked for is on record",
+        1: "not all is; what is not, is told",
+        2: "the command, its configuration or its input is wrong, and nothing was sent",
+        130: "interrupted",
+    },
+    examples={
+        "Try it, without an account": "carevalidate confirm payments.csv --sandbox",
+        "What a command takes": "carevalidate confirm --help",
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="carevalidate-async")
 def cli() -> None:
     """
     Confirm payments at CareValidate, each exactly once.
 
-    The API key is read from CAREVALIDATE_API_KEY, planocore's token from PLANOCORE_TOKEN.
+    The API key is read from CAREVALIDATE_API_KEY, planocore's token from PLANOCORE_TOKEN. What
+    people read goes to standard error, results go to standard output.
     """
 
 
-@cli.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: any free one.")
+@cli.command(
+    cls=Manual,
+    short_help="Run a stand-in of both vendors on this machine.",
+    statuses={
+        0: "it was interrupted",
+        2: "it could not begin, for the port is taken, say",
+        130: "it was interrupted before it had begun",
+    },
+    examples={
+        "A vendor on a bad day, always the same one": "carevalidate sandbox --fault-rate 0.02 "
+        "--seed 7",
+    },
+    see_also=("confirm",),
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    default=0,
+    help="On loopback. Default: any free one.",
+)
 @click.option("--api-key", default="test", show_default=True, help="The key that it takes.")
 @click.option("--token", default="test", show_default=True, help="planocore's token.")
 @click.option(
     "--fault-rate",
     type=click.FloatRange(0, 1),
+    metavar="P",
     default=0.0,
+    show_default=True,
     help="Probability of each fault that there is; all of them add up to at most 1.",
 )
 @click.option(
     "--rate-limit",
     type=click.FloatRange(0, min_open=True),
+    metavar="N",
     help="Requests admitted a second; more are answered with 429.",
 )
 @click.option(
     "--hang-seconds",
     type=click.FloatRange(0),
+    metavar="SECONDS",
     default=10.0,
     show_default=True,
     help="How long a hang lasts before the connection is reset.",
 )
-@click.option("--seed", type=int, help="Makes chance the same each time.")
+@click.option("--seed", type=int, metavar="N", help="Makes chance the same each time.")
 @command
 def sandbox(  # noqa: PLR0917 - click passes them by name
     port: int,
@@ -66,8 +112,6 @@ def sandbox(  # noqa: PLR0917 - click passes them by name
 ) -> int:
     """
     Run a stand-in of both vendors on this machine, until interrupted.
-
-    Exit status: 0 it was interrupted; 2 it could not begin, for the port is taken, say.
     """
     import asyncio
 
@@ -120,5 +164,6 @@ for _command in (
     single.case_payment,
     single.update_user,
     single.update_payment_method,
+    completion,
 ):
     cli.add_command(_command)

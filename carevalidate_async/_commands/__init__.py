@@ -7,6 +7,7 @@ A file imports only from those above it.
 |---|---|
 | `output.py` | what is printed, and what becomes of a pipe that breaks |
 | `garbage.py` | how often Python looks for garbage |
+| `manual.py` | what `--help` says beside the options |
 | `signals.py` | what becomes of the signals that ask to end |
 | `command.py` | what all commands share: options, clients, how a command ends |
 | `key_age.py` | the option that says how old a key may be |
@@ -29,4 +30,5 @@ A file imports only from those above it.
 | `status.py` | `status` |
 | `export.py` | `export` |
 | `settle.py` | `settle` |
+| `completion.py` | `completion` |
 """

@@ -30,6 +30,7 @@ BROKER = click.option(
 METRICS = click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
+    metavar="PORT",
     help="Serve metrics for Prometheus there, on loopback; 0 for any free port, which is told.",
 )
 

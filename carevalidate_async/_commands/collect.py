@@ -28,6 +28,7 @@ from carevalidate_async._commands.files import (
     close_rejects,
     open_rejects,
 )
+from carevalidate_async._commands.manual import BROKER_URL, Manual
 from carevalidate_async._commands.signals import Stops
 from carevalidate_async._commands.voice import Voice
 
@@ -39,7 +40,29 @@ if TYPE_CHECKING:
 STOPPING = "Stopping: the job itself goes on; once more to stop at once"
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    short_help="Follow a job to its end, and sum it up.",
+    environment=BROKER_URL,
+    files={
+        "--rejects PATH": "Rows to be corrected, as they stood in the job's file, and what is "
+        "wrong.",
+        "--report PATH": "The page; it loads nothing, and holds no personal data.",
+    },
+    statuses={
+        0: "every row is on record",
+        1: "some row is not, or with --now the job has not ended",
+        2: "the command or the broker is wrong",
+        130: "interrupted, the job goes on",
+    },
+    examples={
+        "Wait for a job's end": "carevalidate collect --job november --report run.html",
+        "See how far it is": "carevalidate collect --job november --now",
+        "Have a program read it, and clear the broker": "carevalidate collect --job november "
+        "--json --forget",
+    },
+    see_also=("enqueue", "worker", "dead-letter"),
+)
 @takes(BROKER, JOB, REJECTS, REPORT)
 @click.option("--now", is_flag=True, help="Tell how far the job is, rather than wait for its end.")
 @click.option(
@@ -54,9 +77,6 @@ def collect(**options: Any) -> int:  # noqa: ANN401 - click's options
     Follow a job to its end, and sum it up as confirm does.
 
     It can be run anywhere, as often as wanted: all is read from the broker.
-
-    Exit status: 0 every row is on record; 1 some row is not, or with --now the job has not ended; 2
-    the command or the broker is wrong; 130 interrupted, the job goes on.
     """
     import asyncio
 

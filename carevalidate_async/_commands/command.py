@@ -75,7 +75,9 @@ PATIENCE = (
         metavar="SECONDS",
         help="For one call, its attempts and waits included. Default: 120.",
     ),
-    click.option("--max-attempts", type=click.IntRange(1), help="Of one call. Default: 4."),
+    click.option(
+        "--max-attempts", type=click.IntRange(1), metavar="N", help="Of one call. Default: 4."
+    ),
 )
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="End with one JSON object on standard output."

@@ -46,6 +46,7 @@ from carevalidate_async._commands.files import (
     open_rows,
 )
 from carevalidate_async._commands.key_age import KEY_AGE
+from carevalidate_async._commands.manual import CARE, Manual
 from carevalidate_async._commands.output import name_of
 from carevalidate_async._commands.signals import Stops
 from carevalidate_async._commands.voice import Voice, note_ignored
@@ -54,7 +55,47 @@ if TYPE_CHECKING:
     from carevalidate_async._files.rows import RowReader
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    short_help="Confirm the payments in a file.",
+    groups={
+        "Where payments go": ("--sandbox", "--base-url", "--environment"),
+        "What is kept": ("--journal", "--max-key-age", "--rotated-key"),
+        "Rows": ("--format", "--duplicates", "--dry-run"),
+        "Pace": (
+            *("--concurrency", "--rate", "--adaptive", "--workers"),
+            *("--max-attempts", "--attempt-timeout", "--max-outage"),
+        ),
+        "What comes out": ("--rejects", "--report", "--json"),
+    },
+    environment={**CARE, "TMPDIR": "Where the temporary folder of --sandbox is made."},
+    files={
+        "FILE.production.journal": "Beside FILE, unless --journal names another: what was sent, "
+        "and what came of it. Its name has the environment, or the host of --base-url. It holds "
+        "keys and digests, and no personal data. Keep it: the same command resumes from it.",
+        "FILE.production.queue": "The same with --workers: a folder.",
+        "--rejects PATH": "Rows to be corrected, as they stood in FILE, and what is wrong.",
+        "--report PATH": "The page; it loads nothing, and holds no personal data.",
+    },
+    statuses={
+        0: "every row is on record, or with --dry-run could be sent",
+        1: "some row is not",
+        2: "the command, its configuration or the file is wrong and nothing was sent, or the API "
+        "key was refused and nothing was recorded",
+        130: "interrupted, the journal is intact",
+    },
+    examples={
+        "Try it, without an account": "carevalidate confirm payments.csv --sandbox",
+        "Check a file, and send nothing": "carevalidate confirm payments.csv --dry-run",
+        "Confirm it at staging": "carevalidate confirm payments.csv --environment staging",
+        "Keep what was refused, and a page about the run": "carevalidate confirm payments.csv "
+        "\\\n    --rejects payments.rejects.csv --report run.html",
+        "Have a program read how it goes: the last line is the summary": "carevalidate confirm "
+        "payments.csv --json",
+        "From a pipe": "gzip -cd payments.csv.gz | carevalidate confirm -",
+    },
+    see_also=("status", "export", "settle", "enqueue"),
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @takes(*HOST, ENVIRONMENT)
 @click.option(
@@ -68,6 +109,7 @@ if TYPE_CHECKING:
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
+    metavar="N",
     default=64,
     show_default=True,
     help="Payments in flight at once, at most.",
@@ -75,6 +117,7 @@ if TYPE_CHECKING:
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
+    metavar="N",
     help="Requests begun per second, at most. Default: as many as the vendor takes.",
 )
 @click.option(
@@ -87,6 +130,7 @@ if TYPE_CHECKING:
     "--max-attempts",
     "asks",
     type=click.IntRange(1),
+    metavar="N",
     default=10,
     show_default=True,
     help="For one payment in this run, while its outcome is unknown or the cause may pass.",
@@ -103,6 +147,7 @@ if TYPE_CHECKING:
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
+    metavar="N",
     help="Confirm with so many processes, through a queue on this machine that is kept in a "
     "folder (--journal). --concurrency and --rate hold for all of them together.",
 )
@@ -118,10 +163,6 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     Columns: case_id, amount, payment_date, valid_until, status, and optionally email, phone_number,
     decision_id, description, idempotency_key; also in camelCase. The same command again resumes:
     what is on record is not sent again, all else is asked for again under its own key.
-
-    Exit status: 0 every row is on record, or with --dry-run could be sent; 1 some row is not; 2 the
-    command, its configuration or the file is wrong and nothing was sent, or the API key was refused
-    and nothing was recorded; 130 interrupted, the journal is intact.
     """
     import asyncio
 

@@ -17,6 +17,7 @@ from carevalidate_async._commands.broker import (
 )
 from carevalidate_async._commands.command import JSON, command, takes
 from carevalidate_async._commands.key_age import KEY_AGE
+from carevalidate_async._commands.manual import BROKER_URL, Manual, ManualGroup
 from carevalidate_async._commands.output import json_line, one_line, print_json, say
 
 if TYPE_CHECKING:
@@ -24,20 +25,43 @@ if TYPE_CHECKING:
     from carevalidate_async._jobs.replay import Letter
 
 
-@click.group("dead-letter")
+@click.group(
+    "dead-letter",
+    cls=ManualGroup,
+    short_help="List or queue once more what is not on record.",
+    chapters={"Commands": ("list", "replay")},
+    environment=BROKER_URL,
+    statuses={0: "help was shown", 2: "the command is wrong"},
+    examples={"What needs a person": "carevalidate dead-letter list --job november"},
+    see_also=("collect", "enqueue", "worker"),
+)
 def dead_letter() -> None:
     """List rows of a job that ended without being on record, or queue them once more."""
 
 
-@dead_letter.command("list")
+@dead_letter.command(
+    "list",
+    cls=Manual,
+    short_help="List rows that were rejected or are unknown.",
+    environment=BROKER_URL,
+    statuses={
+        0: "there are none",
+        1: "there are some",
+        2: "the command or the broker is wrong",
+        130: "interrupted",
+    },
+    examples={
+        "What needs a person": "carevalidate dead-letter list --job november",
+        "The same for a program": "carevalidate dead-letter list --job november --json",
+    },
+    see_also=("dead-letter replay", "collect"),
+)
 @takes(BROKER, JOB)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row.")
 @command
 def list_letters(**options: Any) -> int:  # noqa: ANN401 - click's options
     """
     List rows that the vendor rejected, or whose outcome is unknown.
-
-    Exit status: 0 there are none; 1 there are some; 2 the command or the broker is wrong.
     """
     import asyncio
 
@@ -59,7 +83,24 @@ async def _list(options: Options) -> int:
     return 1 if found else 0
 
 
-@dead_letter.command("replay")
+@dead_letter.command(
+    "replay",
+    cls=Manual,
+    short_help="Queue rows once more, each under its own key.",
+    environment=BROKER_URL,
+    statuses={
+        0: "all are queued",
+        1: "some were left",
+        2: "the command or the broker is wrong",
+        130: "interrupted, what is queued stays",
+    },
+    examples={
+        "Have what is in doubt asked for again": "carevalidate dead-letter replay --job november",
+        "Only the rows that begin in these lines of the file": "carevalidate dead-letter replay "
+        "--job november --line 17 --line 23",
+    },
+    see_also=("dead-letter list", "collect"),
+)
 @takes(BROKER, JOB)
 @click.option(
     "--state",
@@ -69,7 +110,12 @@ async def _list(options: Options) -> int:
     help="Which rows. What was rejected would be again, unless the vendor has changed.",
 )
 @click.option(
-    "--line", "lines", type=click.IntRange(1), multiple=True, help="Only rows that begin there."
+    "--line",
+    "lines",
+    type=click.IntRange(1),
+    metavar="N",
+    multiple=True,
+    help="Only rows that begin there.",
 )
 @takes(KEY_AGE, JSON)
 @command
@@ -79,8 +125,6 @@ def replay_letters(**options: Any) -> int:  # noqa: ANN401 - click's options
 
     A row whose outcome is unknown, and whose key is older than --max-key-age, is left: the vendor
     may have forgotten the key, and would record the payment once more. Look it up there.
-
-    Exit status: 0 all are queued; 1 some were left; 2 the command or the broker is wrong.
     """
     import asyncio
 

@@ -12,6 +12,7 @@ import click
 from carevalidate_async._commands.broker import BROKER, broker_troubles, open_ledger
 from carevalidate_async._commands.command import JSON, Options, StopError, command, takes
 from carevalidate_async._commands.files import DUPLICATES, FORMAT, open_rows
+from carevalidate_async._commands.manual import BROKER_URL, Manual
 from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._commands.signals import Stops
 
@@ -23,7 +24,23 @@ STOPPING = "Stopping: what is queued stays; once more to stop at once"
 _EVERY = 50_000  # rows between two words
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    short_help="Queue the payments in a file for workers.",
+    environment=BROKER_URL,
+    statuses={
+        0: "all rows are queued, or refused as they would be by confirm",
+        2: "the command, the broker or the file is wrong; what was queued stays",
+        130: "interrupted, what is queued stays",
+    },
+    examples={
+        "Queue a file for whichever workers there are": "carevalidate enqueue payments.csv "
+        "\\\n    --broker nats://127.0.0.1:4222",
+        "With the broker from the environment, under a name": "carevalidate enqueue payments.csv "
+        "--job november",
+    },
+    see_also=("worker", "collect", "dead-letter"),
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @takes(BROKER)
 @click.option("--job", metavar="NAME", help="What the job is called. Default: after FILE.")
@@ -35,9 +52,6 @@ def enqueue(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
 
     FILE is as for confirm. The same command again goes on where the last one ended, from any
     machine that has FILE. When the queue is full, it waits for the workers.
-
-    Exit status: 0 all rows are queued, or refused as they would be by confirm; 2 the command, the
-    broker or the file is wrong; 130 interrupted, what is queued stays.
     """
     import asyncio
 

@@ -15,6 +15,7 @@ import click
 from carevalidate_async._commands.command import StopError, command, open_input
 from carevalidate_async._commands.files import check_paths
 from carevalidate_async._commands.key_age import KEY_AGE_OF_LAST_RUN
+from carevalidate_async._commands.manual import Manual
 from carevalidate_async._commands.output import mute, name_of, one_line, say
 
 if TYPE_CHECKING:
@@ -40,7 +41,34 @@ def _read_states(
     return names
 
 
-@click.command()
+def _complete_states(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Return what the last of several states may be, with those before it."""
+    before, comma, last = begun.rpartition(",")
+    return [f"{before}{comma}{name}" for name in _STATES if name.startswith(last)]
+
+
+@click.command(
+    cls=Manual,
+    short_help="Write rows of a journal's file as a file to be run.",
+    environment={"TMPDIR": "Where rows wait until all of them can go to standard output."},
+    files={
+        "JOURNAL": "What confirm keeps beside FILE, such as payments.csv.production.journal.",
+        "--output PATH": "The rows, as they stood in their file, and why they are here.",
+    },
+    statuses={
+        0: "all such rows are written",
+        1: "the file no longer has some of them, whose keys are named",
+        2: "nothing can be written, or not all of it",
+        130: "interrupted; what is written is not whole",
+    },
+    examples={
+        "What is in doubt, for a run": "carevalidate export payments.csv.production.journal "
+        "\\\n    --state unknown,not_sent --output again.csv",
+        "What was refused, to be corrected": "carevalidate export "
+        "payments.csv.production.journal \\\n    --state rejected --state invalid > corrected.csv",
+    },
+    see_also=("status", "settle", "confirm"),
+)
 @click.argument("journal", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--state",
@@ -49,6 +77,7 @@ def _read_states(
     required=True,
     callback=_read_states,
     metavar="STATE",
+    shell_complete=_complete_states,
     help=f"Of the rows: {', '.join(_STATES)}. Several with commas, or by giving it again; unknown "
     "has what a killed run had planned, invalid what cannot be sent, with the reason.",
 )
@@ -84,9 +113,6 @@ def export(
     the key that it was sent under, so that to run what is written settles it and records nothing
     twice. Where that key is older than --max-key-age, its cell says that it is to be decided, and
     no run sends the row until it is.
-
-    Exit status: 0 all such rows are written; 1 the file no longer has some of them, whose keys are
-    named; 2 nothing can be written.
     """
     from carevalidate_async._run.export import Export
     from carevalidate_async.journal._file import JournalError, open_to_read

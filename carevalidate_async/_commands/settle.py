@@ -9,10 +9,31 @@ import time
 import click
 
 from carevalidate_async._commands.command import StopError, command, open_input
+from carevalidate_async._commands.manual import Manual
 from carevalidate_async._commands.output import name_of, one_line, say
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    short_help="Put down what you found out at the vendor.",
+    files={
+        "JOURNAL": "What confirm keeps beside FILE, such as payments.csv.production.journal; it "
+        "is changed.",
+        "--keys PATH": "One key a line, such as the column of an export.",
+    },
+    statuses={
+        0: "all of them are settled",
+        2: "none is",
+        130: "interrupted: all of them or none; the same command again does no harm",
+    },
+    examples={
+        "The vendor has these payments": "carevalidate settle "
+        "payments.csv.production.journal \\\n    --as recorded --keys found.txt",
+        "The vendor does not have this one": "carevalidate settle "
+        "payments.csv.production.journal \\\n    --as not-recorded march-rent-17",
+    },
+    see_also=("status", "export", "confirm"),
+)
 @click.argument("journal", type=click.Path(exists=True, dir_okay=False))
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
 @click.option(
@@ -38,8 +59,6 @@ def settle(journal: str, keys: tuple[str, ...], file: str | None, finding: str) 
 
     Each KEY has to be in the journal, and its row in doubt, or settled like this before. If one is
     not, nothing is changed. It may be as an export has it: "decide (was KEY)".
-
-    Exit status: 0 all of them are settled; 2 none is.
     """
     from carevalidate_async.journal._by_hand import Finding, settle_by_hand
     from carevalidate_async.journal._file import JournalError, open_to_settle

@@ -22,6 +22,7 @@ from carevalidate_async._commands.command import (
     open_planocore,
     takes,
 )
+from carevalidate_async._commands.manual import CARE, PLANOCORE, WRONG, Manual
 from carevalidate_async._commands.output import print_json, say
 from carevalidate_async._commands.signals import Interruption
 
@@ -39,6 +40,20 @@ _INPUT = click.option(
     help="JSON object with the fields, - for standard input: what is personal or secret does not "
     "show in the list of processes there.",
 )
+_INPUT_FILE = {"--input FILE": "A JSON object; options given beside it win."}
+_VENDOR = {
+    "Where it goes": ("--sandbox", "--base-url", "--environment"),
+    "Patience": ("--attempt-timeout", "--deadline", "--max-attempts"),
+}
+
+
+def _statuses(done: str) -> dict[int, str]:
+    return {
+        0: done,
+        1: "the call failed, or its answer could not be shown",
+        2: WRONG,
+        130: "interrupted: it may have been carried out",
+    }
 
 
 def _single(
@@ -139,7 +154,23 @@ def _read(source: str) -> bytes:
         raise StopError(f"{name}: {error.strerror}") from None
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    groups={
+        "The payment": ("--amount", "--method", "--email", "--phone", "--input"),
+        **_VENDOR,
+    },
+    environment=CARE,
+    files=_INPUT_FILE,
+    statuses=_statuses("the intent is there"),
+    examples={
+        "Have somebody pay in the browser": "carevalidate intent --amount 1.15 --method card "
+        "\\\n    --email payer@example.com",
+        "Keep the payer's data out of the list of processes": "carevalidate intent --input "
+        "intent.json --json",
+    },
+    see_also=("case-payment", "confirm"),
+)
 @click.option("--amount", help="US dollars, such as 1.15.")
 @click.option("--method", multiple=True, help="Such as card, klarna, affirm; may be repeated.")
 @click.option("--email", help="Of the payer.")
@@ -157,10 +188,6 @@ def intent(
     Create a payment intent and print its secret.
 
     The secret is a credential: hand it to the payer's browser, and keep it nowhere.
-
-    Exit status: 0 the intent is there; 1 the call failed, or its answer could not be shown; 2 the
-    command or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been
-    carried out.
     """
     from carevalidate_async.carevalidate import CREATE_PAYMENT_INTENT
 
@@ -169,7 +196,27 @@ def intent(
     return _single(CREATE_PAYMENT_INTENT, options, fields, connect=open_care)
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    groups={
+        "The payment": (
+            *("--amount", "--description", "--product-id", "--status", "--idempotency-key"),
+            *("--preauthorize", "--input"),
+        ),
+        **_VENDOR,
+    },
+    environment=CARE,
+    files=_INPUT_FILE,
+    statuses=_statuses("it is on record"),
+    examples={
+        "Record what is to be paid": "carevalidate case-payment "
+        "8770c116-4729-48bb-af44-c0e39e085a34 \\\n    --amount 100 --description 'First visit'",
+        "The same again, recorded once": "carevalidate case-payment "
+        "8770c116-4729-48bb-af44-c0e39e085a34 \\\n    --input payment.json --idempotency-key "
+        "visit-17",
+    },
+    see_also=("intent", "confirm"),
+)
 @click.argument("case_id")
 @click.option("--amount", help="US dollars, such as 100.")
 @click.option("--description", help="For people.")
@@ -186,10 +233,6 @@ def intent(
 def case_payment(case_id: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     """
     Create a payment for the case with the UUID CASE_ID.
-
-    Exit status: 0 it is on record; 1 the call failed, or its answer could not be shown; 2 the
-    command or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been
-    carried out.
     """
     from carevalidate_async.carevalidate import CREATE_CASE_PAYMENT
 
@@ -198,7 +241,25 @@ def case_payment(case_id: str, **options: Any) -> int:  # noqa: ANN401 - click's
     return _single(CREATE_CASE_PAYMENT, options, fields, connect=open_care, before=(case_id,))
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    short_help="Set a user's saved payment method and address.",
+    groups={
+        "The user": (
+            *("--email", "--stripe-setup-id", "--nmi-payment-token", "--address-line1"),
+            *("--address-line2", "--city", "--state", "--country", "--postal-code", "--input"),
+        ),
+        **_VENDOR,
+    },
+    environment=CARE,
+    files=_INPUT_FILE,
+    statuses=_statuses("it is set"),
+    examples={
+        "All of it from a file": "carevalidate update-user --input user.json",
+        "The same, but for one field": "carevalidate update-user --input user.json --city Boulder",
+    },
+    see_also=("update-payment-method",),
+)
 @click.option("--email", help="Of the user.")
 @click.option("--stripe-setup-id", help="Id of the Stripe setup intent.")
 @click.option("--nmi-payment-token", help="Payment token of NMI; better in --input.")
@@ -215,9 +276,6 @@ def update_user(**options: Any) -> int:  # noqa: ANN401 - click's options
     Set a user's saved payment method and shipping address.
 
     What stands on the command line shows in the list of processes; --input keeps it out of there.
-
-    Exit status: 0 it is set; 1 the call failed, or its answer could not be shown; 2 the command or
-    its configuration is wrong, and nothing was sent; 130 interrupted: it may have been carried out.
     """
     import attrs
 
@@ -231,12 +289,32 @@ def update_user(**options: Any) -> int:  # noqa: ANN401 - click's options
     return _single(UPDATE_USER_PAYMENT, options, fields, connect=open_care)
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    groups={
+        "The payment method": (
+            *("--active", "--name-on-card", "--exp-month", "--exp-year", "--street", "--street2"),
+            *("--city", "--province-iso", "--postal-code", "--input"),
+        ),
+        "The answer": ("--application", "--view", "--application-view", "--session-view"),
+        **_VENDOR,
+        "Where it goes": ("--sandbox", "--base-url"),
+    },
+    environment=PLANOCORE,
+    files=_INPUT_FILE,
+    statuses=_statuses("it is changed"),
+    examples={
+        "A card that was renewed": "carevalidate update-payment-method 42 --exp-month 5 "
+        "--exp-year 2030",
+        "A card that is not to be used": "carevalidate update-payment-method 42 --inactive --json",
+    },
+    see_also=("update-user",),
+)
 @click.argument("payment_method_id", type=int, metavar="ID")
 @click.option("--active/--inactive", default=None, help="Whether the card can be used.")
 @click.option("--name-on-card", help="As it is printed there.")
-@click.option("--exp-month", type=int, help="1 to 12.")
-@click.option("--exp-year", type=int, help="Four digits.")
+@click.option("--exp-month", type=int, metavar="MONTH", help="1 to 12.")
+@click.option("--exp-year", type=int, metavar="YEAR", help="Four digits.")
 @click.option("--street", help="Of the billing address.")
 @click.option("--street2", help="Its second line.")
 @click.option("--city", help="Of the billing address.")
@@ -253,10 +331,6 @@ def update_payment_method(payment_method_id: int, **options: Any) -> int:  # noq
     Change details of planocore's payment method ID.
 
     What is not given is not sent, and so stays as it is.
-
-    Exit status: 0 it is changed; 1 the call failed, or its answer could not be shown; 2 the command
-    or its configuration is wrong, and nothing was sent; 130 interrupted: it may have been carried
-    out.
     """
     import attrs
 

@@ -11,6 +11,7 @@ import click
 
 from carevalidate_async._commands.command import JSON, StopError, command
 from carevalidate_async._commands.key_age import KEY_AGE_OF_LAST_RUN
+from carevalidate_async._commands.manual import Manual
 from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._run.ages import age_in_words
 
@@ -31,7 +32,22 @@ _TITLES = {  # of the states, which are imported late
 }
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    short_help="Say where a journal's rows are, and what to do next.",
+    files={"JOURNAL": "What confirm keeps beside FILE, such as payments.csv.production.journal."},
+    statuses={
+        0: "every row is on record",
+        1: "some row is not, or a run did not come to the end of its file",
+        2: "the journal cannot be read, or a run is at work on it",
+        130: "interrupted",
+    },
+    examples={
+        "Where the payments stand": "carevalidate status payments.csv.production.journal",
+        "The same for a program": "carevalidate status payments.csv.production.journal --json",
+    },
+    see_also=("confirm", "export", "settle"),
+)
 @click.argument("journal", type=click.Path(exists=True, dir_okay=False))
 @KEY_AGE_OF_LAST_RUN
 @JSON
@@ -41,9 +57,6 @@ def status(journal: str, max_key_age: float | None, *, as_json: bool) -> int:
     Say where the rows of JOURNAL are, how its runs went, and what to do next.
 
     It changes nothing and sends nothing. Rows of a file that cannot be sent are in no journal.
-
-    Exit status: 0 every row is on record; 1 some row is not, or a run did not come to the end of
-    its file; 2 the journal cannot be read, or a run is at work on it.
     """
     from carevalidate_async._commands.advice import Advice
     from carevalidate_async.journal._file import JournalError, open_to_read

@@ -29,6 +29,7 @@ from carevalidate_async._commands.command import (
     takes,
 )
 from carevalidate_async._commands.key_age import KEY_AGE
+from carevalidate_async._commands.manual import BROKER_URL, CARE, Manual
 from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._commands.signals import Stops
 
@@ -42,13 +43,41 @@ if TYPE_CHECKING:
 STOPPING = "Stopping: what this worker holds is finished first; once more to stop at once"
 
 
-@click.command()
+@click.command(
+    cls=Manual,
+    groups={
+        "Where payments come from and go": ("--broker", "--base-url", "--environment"),
+        "Pace": (
+            *("--concurrency", "--rate", "--shared-rate", "--redis", "--adaptive"),
+            *("--attempt-timeout", "--max-key-age"),
+        ),
+        "End": ("--ack-wait", "--grace", "--while-stdin"),
+        "What comes out": ("--metrics-port", "--json"),
+    },
+    environment={
+        **BROKER_URL,
+        "CAREVALIDATE_REDIS": "The Redis server, where --redis is not given.",
+        **CARE,
+    },
+    statuses={
+        0: "it was told to end",
+        2: "the command or the broker is wrong, or the API key was refused",
+        130: "it was interrupted before it had begun",
+    },
+    examples={
+        "Confirm at staging what is queued": "carevalidate worker --environment staging "
+        "\\\n    --broker nats://127.0.0.1:4222",
+        "Take this worker's share of what the vendor takes": "carevalidate worker --rate 25",
+    },
+    see_also=("enqueue", "collect", "dead-letter"),
+)
 @takes(BROKER)
 @click.option("--base-url", metavar="URL", help="Another origin, such as a sandbox's.")
 @takes(ENVIRONMENT)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
+    metavar="N",
     default=64,
     show_default=True,
     help="Payments in flight at once, at most.",
@@ -56,11 +85,13 @@ STOPPING = "Stopping: what this worker holds is finished first; once more to sto
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
+    metavar="N",
     help="Payments begun per second by this worker, at most: its share of what the vendor takes.",
 )
 @click.option(
     "--shared-rate",
     type=click.FloatRange(0, min_open=True),
+    metavar="N",
     help="Payments begun per second by all workers together, at most; needs --redis.",
 )
 @click.option(
@@ -102,9 +133,6 @@ def worker(**options: Any) -> int:  # noqa: ANN401 - click's options
     Any number of workers may share a queue. A signal (SIGTERM, SIGINT) lets it finish what it
     holds. While the vendor is down it waits; when the API key is refused it ends, and the queue
     stays as it is.
-
-    Exit status: 0 it was told to end; 2 the command or the broker is wrong, or the API key was
-    refused.
     """
     import asyncio
 
