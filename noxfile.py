@@ -105,7 +105,9 @@ def lock(session: nox.Session) -> None:
     """Pin everything anew, hashed, for every supported Python and platform."""
     with tempfile.TemporaryDirectory() as folder:
         bounds = f"{folder}/bounds.txt"
-        extras = (f"--extra={name}" for name in ("fastapi", "litestar", "metrics", "otel", "starlette"))
+        extras = (
+            f"--extra={name}" for name in ("fastapi", "litestar", "metrics", "otel", "starlette")
+        )
         lowest = ("--resolution", "lowest-direct", "--output-file", bounds)
         session.run(*PINNING, *extras, *lowest, silent=True)
         dev = "constraints/dev.txt"
