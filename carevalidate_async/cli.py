@@ -15,7 +15,14 @@ from carevalidate_async._commands.confirm import confirm
 from carevalidate_async._commands.dead_letter import dead_letter
 from carevalidate_async._commands.enqueue import enqueue
 from carevalidate_async._commands.export import export
-from carevalidate_async._commands.manual import BROKER_URL, CARE, PLANOCORE, Manual, ManualGroup
+from carevalidate_async._commands.manual import (
+    BROKER_URL,
+    CARE,
+    PLANOCORE,
+    REDIS_URL,
+    Manual,
+    ManualGroup,
+)
 from carevalidate_async._commands.output import say
 from carevalidate_async._commands.settle import settle
 from carevalidate_async._commands.signals import signals
@@ -31,7 +38,7 @@ from carevalidate_async._commands.worker import worker
         "Single calls": ("intent", "case-payment", "update-user", "update-payment-method"),
         "Helps": ("sandbox", "completion"),
     },
-    environment={**CARE, **PLANOCORE, **BROKER_URL},
+    environment={**CARE, **PLANOCORE, **BROKER_URL, **REDIS_URL},
     statuses={
         0: "all is well: what was asked for is on record",
         1: "not all is; what is not, is told",

@@ -41,6 +41,9 @@ PLANOCORE = {
 BROKER_URL = {"CAREVALIDATE_BROKER": "The NATS server, where --broker is not given."}
 """The variable of what shares a job."""
 
+REDIS_URL = {"CAREVALIDATE_REDIS": "The Redis server, where --redis is not given."}
+"""The variable of what shares a rate."""
+
 WRONG = "the command or its configuration is wrong, and nothing was sent"
 
 

@@ -29,7 +29,7 @@ from carevalidate_async._commands.command import (
     takes,
 )
 from carevalidate_async._commands.key_age import KEY_AGE
-from carevalidate_async._commands.manual import BROKER_URL, CARE, Manual
+from carevalidate_async._commands.manual import BROKER_URL, CARE, REDIS_URL, Manual
 from carevalidate_async._commands.output import one_line, print_json, say
 from carevalidate_async._commands.signals import Stops
 
@@ -54,11 +54,7 @@ STOPPING = "Stopping: what this worker holds is finished first; once more to sto
         "End": ("--ack-wait", "--grace", "--while-stdin"),
         "What comes out": ("--metrics-port", "--json"),
     },
-    environment={
-        **BROKER_URL,
-        "CAREVALIDATE_REDIS": "The Redis server, where --redis is not given.",
-        **CARE,
-    },
+    environment={**BROKER_URL, **REDIS_URL, **CARE},
     statuses={
         0: "it was told to end",
         2: "the command or the broker is wrong, or the API key was refused",
