@@ -33,7 +33,7 @@ class Client:
 
     @property
     def closed(self) -> bool:
-        """Whether the client can make no more calls."""
+        """Whether the client takes no more calls; those in flight may still be let settle."""
         return self._session.closed
 
     @property
@@ -66,16 +66,26 @@ class Client:
         other._session = self._session.with_options(**changes)  # noqa: SLF001 - our own copy
         return other
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, grace: float = 0.0) -> None:
         """
-        Close the connections; calls in flight end, and their errors tell what is known.
+        Refuse new calls, let those in flight settle, and close the connections.
 
-        A second call does nothing. A session or connector of the caller's stays open.
+        New calls are refused from this moment (`ClientClosedError`, nothing sent). Those in flight,
+        their retries and those of `with_options` copies included, may go on for *grace* seconds.
+        What is left then ends, and its errors tell what is known: a payment may be in doubt.
+
+        A second call does nothing, or ends the wait of the first where its own grace is shorter. A
+        wait that is cancelled ends in the same way. On a `with_options` copy nothing is closed or
+        waited for. A session or connector of the caller's stays open.
+
+        Args:
+            grace: Seconds to wait at most. As long as a call's deadline, no call is cut off.
 
         Raises:
-            ConfigurationError: Another running event loop uses them: close the client there.
+            ConfigurationError: *grace* is no finite number of seconds; or another running event
+                loop uses the connections: close the client there.
         """
-        await self._session.aclose()
+        await self._session.aclose(grace=grace)
 
     async def __aenter__(self) -> Self:
         return self

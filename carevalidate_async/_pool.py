@@ -52,6 +52,48 @@ class Home:
     keeper: AsyncGenerator[None, None] | None
 
 
+class Calls:
+    """
+    How many calls are under way, between their attempts too.
+
+    Attributes:
+        count: That many.
+    """
+
+    __slots__ = ("_waiters", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def begin(self) -> None:
+        """Count one more."""
+        self.count += 1
+
+    def end(self) -> None:
+        """Count one less."""
+        self.count -= 1
+        if self._waiters and not self.count:
+            self.wait_no_more()
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until there is none, for *seconds* at most, or until `wait_no_more`."""
+        if not self.count:
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait([waiter], timeout=seconds)
+        finally:
+            self._waiters.discard(waiter)
+
+    def wait_no_more(self) -> None:
+        """End every `settled`."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
 @attrs.define
 class _Held:
     """What a pool holds, in an object that outlives it by a moment."""
@@ -73,7 +115,11 @@ class Pool:
         direct: Makes a shorter way than through a session of ours; None where there is none.
 
     Attributes:
-        closed: Whether `aclose` was called.
+        closed: Whether the connections were closed: calls under way have ended, or end now.
+
+        refusing: Whether no new call may begin: `aclose` was called.
+
+        calls: Those under way.
 
     Raises:
         ConfigurationError: One of them is of the wrong kind; it is named.
@@ -98,6 +144,8 @@ class Pool:
         self._held = _Held()
         self._resting: set[asyncio.Future[None]] = set()
         self.closed = False
+        self.refusing = False
+        self.calls = Calls()
         _pools.add(self)
         # Not __del__: garbage that holds itself would take the connections along, and they would
         # complain of it one by one. What a finalizer holds is no garbage yet.
@@ -115,7 +163,7 @@ class Pool:
         Return what belongs to the running event loop.
 
         Raises:
-            ClientClosedError: `aclose` was called.
+            ClientClosedError: They were closed.
             ConfigurationError: The caller's session or connector cannot be used here, or another
                 event loop uses this pool.
         """
@@ -152,7 +200,7 @@ class Pool:
         return home
 
     async def rest(self, seconds: float) -> None:
-        """Wait for *seconds*, or until `aclose` is called."""
+        """Wait for *seconds*, or until the connections are closed."""
         waiter = asyncio.get_running_loop().create_future()
         self._resting.add(waiter)
         try:
@@ -160,23 +208,45 @@ class Pool:
         finally:
             self._resting.discard(waiter)
 
-    async def aclose(self) -> None:
+    async def aclose(self, grace: float = 0.0) -> None:
         """
-        Close the connections that are ours; a second call does nothing.
+        Refuse new calls, and close the connections that are ours; a second call does nothing.
 
-        What `rest` holds up ends at once, and so do the requests under way.
+        What `rest` holds up ends when they are closed, and so do the requests under way.
+
+        Args:
+            grace: Seconds that calls under way may take to settle before.
 
         Raises:
             ConfigurationError: Another event loop uses them at this moment.
         """
+        self._check_closing()
+        self.refusing = True
+        try:
+            if grace > 0 and not self.closed and self._can_settle():
+                await self.calls.settled(grace)
+        finally:  # Who is cancelled here wants no more waiting.
+            await self._close()
+
+    def _check_closing(self) -> None:
         home = self._held.home
         loop = asyncio.get_running_loop()
         if home is not None and home.loop is not loop and home.loop.is_running():
             raise ConfigurationError(
                 "the client is in use by another running event loop; close it there"
             )
+
+    def _can_settle(self) -> bool:
+        """Tell whether calls under way can go on; those of a loop that has stopped cannot."""
+        home = self._held.home
+        return home is None or home.loop is asyncio.get_running_loop()
+
+    async def _close(self) -> None:
+        home = self._held.home
+        loop = asyncio.get_running_loop()
         self.closed = True
         self._held.home = None
+        self.calls.wait_no_more()  # of another `aclose`, which is more patient
         if home is None or home.loop is loop:
             for waiter in self._resting:
                 if not waiter.done():
@@ -194,6 +264,7 @@ class Pool:
         finalizer, would make it deaf on them.
         """
         self._resting.clear()
+        self.calls = Calls()
         home, self._held.home = self._held.home, None
         if home is not None and home.keeper is not None:
             connector = home.session.connector

@@ -18,7 +18,7 @@ import aiohttp
 from carevalidate_async._body import BodyError, read_bounded
 from carevalidate_async._direct import NO_TIMEOUT, Direct, is_replaced, unfit
 from carevalidate_async._flights import Flight
-from carevalidate_async._pool import Home, Pool
+from carevalidate_async._pool import Calls, Home, Pool
 from carevalidate_async._wire import NoReply, Reply, Sealed, plain_headers
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
 
@@ -136,8 +136,18 @@ class Transport:
 
     @property
     def closed(self) -> bool:
-        """Whether `aclose` was called."""
+        """Whether the connections were closed: calls under way can make no further attempt."""
         return self._pool.closed
+
+    @property
+    def refusing(self) -> bool:
+        """Whether no new call may begin: `aclose` was called."""
+        return self._pool.refusing
+
+    @property
+    def calls(self) -> Calls:
+        """Those under way."""
+        return self._pool.calls
 
     async def send(
         self,
@@ -164,7 +174,7 @@ class Transport:
             on_wire: Called before the first byte leaves; from then on it may arrive.
 
         Raises:
-            ClientClosedError: `aclose` was called.
+            ClientClosedError: The connections were closed.
             ConfigurationError: The caller's session cannot be used here.
         """
         home = self._pool.open_home() or await self._pool.home()
@@ -191,12 +201,12 @@ class Transport:
             home.slots.release()
 
     async def rest(self, seconds: float) -> None:
-        """Wait for *seconds*, or until `aclose` is called."""
+        """Wait for *seconds*, or until the connections are closed."""
         await self._pool.rest(seconds)
 
-    async def aclose(self) -> None:
-        """Close the connections that are ours, and end what is under way; see `Pool.aclose`."""
-        await self._pool.aclose()
+    async def aclose(self, grace: float = 0.0) -> None:
+        """Refuse new calls, let others settle, and close the connections; see `Pool.aclose`."""
+        await self._pool.aclose(grace)
 
     async def _exchange(self, home: Home, sealed: Sealed, flight: Flight) -> Reply | NoReply:
         task = asyncio.current_task()

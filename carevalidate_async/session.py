@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from carevalidate_async._call import Call
 from carevalidate_async._config import CallOptions, ClientOptions, Settings, checked_origin
+from carevalidate_async._policy import check_seconds
 from carevalidate_async._private import discreetly
 from carevalidate_async._quota import RetryQuota
 from carevalidate_async._version import __version__
@@ -114,8 +115,8 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Whether it can run no more calls."""
-        return self._closed or self._transport.closed
+        """Whether it takes no more calls."""
+        return self._closed or self._transport.refusing
 
     @property
     def quota(self) -> RetryQuota | None:
@@ -145,15 +146,23 @@ class Session:
             owner=False,
         )
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, grace: float = 0.0) -> None:
         """
-        Close the connections, unless they are another's; a second call does nothing.
+        Take no more calls, and close the connections, unless they are another's.
+
+        A second call does nothing, or ends the wait of the first.
+
+        Args:
+            grace: Seconds that calls under way may take to settle before. All that share the
+                connections are waited for; where they are another's, none is.
 
         Raises:
-            ConfigurationError: Another running event loop uses them.
+            ConfigurationError: *grace* is no finite number of seconds, or another running event
+                loop uses the connections; they stay open.
         """
+        check_seconds("grace", grace, zero=True)
         if self._owner:
-            await self._transport.aclose()
+            await self._transport.aclose(grace)
         self._closed = True
 
     async def run(
@@ -207,7 +216,12 @@ class Session:
             settings=self._settings,
             quota=self._quota,
         )
-        return await call.run()
+        calls = self._transport.calls
+        calls.begin()
+        try:
+            return await call.run()
+        finally:
+            calls.end()
 
 
 def _refuse_unknown(options: Mapping[str, object], known: type) -> None:
