@@ -32,7 +32,6 @@ from carevalidate_async._commands.confirm_journal import (
     note_old_keys,
     open_journal,
 )
-from carevalidate_async._commands.crew import Order, check_options, confirm_with_workers
 from carevalidate_async._commands.ending import last_words, write_page
 from carevalidate_async._commands.files import (
     DUPLICATES,
@@ -167,6 +166,8 @@ def confirm(file: str, **options: Any) -> int:  # noqa: ANN401 - click's options
     import asyncio
 
     if options["workers"] is not None:
+        from carevalidate_async._commands.crew import check_options
+
         check_options(click.get_current_context())
     for name in ("rate", "max_outage"):
         if options[name] is not None and math.isnan(options[name]):
@@ -268,6 +269,8 @@ async def _confirm(
 
 
 async def _with_workers(file: str, reader: RowReader, options: Options, stops: Stops) -> int:
+    from carevalidate_async._commands.crew import Order, confirm_with_workers
+
     target = _target(options)
     folder = _journal_path(file, target, options, kind="queue")
     check_paths(
