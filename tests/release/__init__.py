@@ -1,0 +1,10 @@
+"""
+What a release consists of, and what has to hold of it; `RELEASING.md` says when each is run.
+
+| file | purpose |
+|---|---|
+| `dist.py` | the wheel and the sdist: built, and held against the repository |
+| `smokes.py` | the wheel in clean environments, with each extra alone |
+| `surface.py` | what of the package others rely on, as plain data |
+| `api.py` | what a change breaks of it since the last tag |
+"""
