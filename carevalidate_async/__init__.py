@@ -19,6 +19,7 @@ Asynchronous payments at CareValidate, and payment methods at planocore.
 - `carevalidate_async.report`: a run over a file as a page for people; it needs the extra ``cli``.
 - `carevalidate_async.sandbox`: a local stand-in of both vendors.
 - `carevalidate_async.testing`: helps to test what uses the package.
+- `carevalidate_async.pytest_plugin`: those helps as fixtures; pytest loads it by itself.
 - `carevalidate_async.cli`: the command line; it needs the extra ``cli``.
 """
 
@@ -62,7 +63,7 @@ if typing.TYPE_CHECKING:
         WebhookPayloadError,
         WebhookSignatureError,
     )
-    from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event, Hook
+    from carevalidate_async.hooks import AttemptEnded, CallEnded, CallInfo, CallStarted, Event, Hook
     from carevalidate_async.idempotency import derive_idempotency_key
     from carevalidate_async.models import (
         Answer,
@@ -91,6 +92,7 @@ __all__ = [
     "AuthenticationError",
     "BadRequestError",
     "CallEnded",
+    "CallInfo",
     "CallOptions",
     "CallStarted",
     "CareValidate",
@@ -150,7 +152,8 @@ _HOMES = (
 _MODULES = frozenset(
     {
         *("bulk", "carevalidate", "consumer", "errors", "events", "hooks", "idempotency"),
-        *("integrations", "journal", "models", "planocore", "sandbox", "session", "testing"),
+        *("integrations", "journal", "models", "planocore", "pytest_plugin", "sandbox"),
+        *("session", "testing"),
         "webhooks",
     }
 )

@@ -32,7 +32,7 @@ from carevalidate_async.errors import (
     IdempotencyConflictError,
     Outcome,
 )
-from carevalidate_async.hooks import AttemptEnded, CallEnded, CallStarted, Event, Hook
+from carevalidate_async.hooks import AttemptEnded, CallEnded, CallInfo, CallStarted, Event, Hook
 from carevalidate_async.models import Answer, Meta, with_meta
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Call(Generic[RequestT, AnswerT]):
     """The state of one call; each call has its own, so that tasks share nothing."""
 
     __slots__ = (
-        *("_accept_duplicate", "_asked", "_attempts", "_began", "_ends", "_fields"),
+        *("_accept_duplicate", "_asked", "_attempts", "_began", "_ends", "_fields", "_info"),
         *("_may_have_landed", "_now", "_on_wire", "_operation", "_quota", "_request", "_sealed"),
         *("_secret", "_settings", "_spend", "_started", "_transport"),
     )
@@ -126,6 +126,7 @@ class Call(Generic[RequestT, AnswerT]):
         self._secret = secret
         self._settings = settings
         self._quota = quota
+        self._info: CallInfo  # Only where a hook will see it.
         self._attempts: list[Attempt] = []
         self._may_have_landed = False
         # Of the attempt under way: when it began to wait for a connection, when the wait was over,
@@ -148,10 +149,12 @@ class Call(Generic[RequestT, AnswerT]):
         """
         answer: AnswerT | None = None
         error: CareValidateError | None = None
+        if self._settings.hooks:
+            self._info = self._about()
         try:
             if hooks := self._settings.at_start:
                 name, key = self._operation.name, self._sealed.idempotency_key
-                self._emit(hooks, CallStarted(operation=name, idempotency_key=key))
+                self._emit(hooks, CallStarted(operation=name, idempotency_key=key, call=self._info))
             # Most calls end here: whatever retries need is not made for them.
             last, stopped = await self._attempt(no_charge), None
             earn(self._quota, last)
@@ -206,8 +209,15 @@ class Call(Generic[RequestT, AnswerT]):
                     error=error,
                     cancelled=cancelled,
                     elapsed=self._now() - self._started,
+                    already_recorded=answer is not None and answer.meta.already_recorded,
+                    quota_tokens=None if self._quota is None else self._quota.tokens,
+                    call=self._info,
                 ),
             )
+
+    def _about(self) -> CallInfo:
+        head = self._sealed.head
+        return CallInfo.of(method=head.method, url=head.url, template=self._operation.path)
 
     async def _attempt(self, spend: Callable[[], None]) -> _Try[AnswerT]:
         self._spend = spend
@@ -328,7 +338,10 @@ class Call(Generic[RequestT, AnswerT]):
         )
         if hooks := self._settings.at_attempt:
             name, key = self._operation.name, self._sealed.idempotency_key
-            self._emit(hooks, AttemptEnded(operation=name, idempotency_key=key, attempt=attempt))
+            self._emit(
+                hooks,
+                AttemptEnded(operation=name, idempotency_key=key, attempt=attempt, call=self._info),
+            )
 
     def _cut_off(self) -> Outcome:
         """Note the attempt that the cancellation met on the wire; return the call's outcome."""

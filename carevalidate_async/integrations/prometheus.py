@@ -1,30 +1,120 @@
 """
-What consumers and jobs do, as metrics for Prometheus.
+What clients, consumers and jobs do, as metrics for Prometheus.
 
 ::
 
     from prometheus_client import REGISTRY
     REGISTRY.register(ConsumerMetrics(payments.consumer))
+    REGISTRY.register(calls := ClientMetrics())
+    care = CareValidate(api_key, hooks=[calls])
 
-Nothing is counted here: each scrape asks what there is. No metric says anything of a payment.
+Of consumers and jobs nothing is counted here: each scrape asks what there is. Calls are counted as
+they happen, by a hook. No metric says anything of a payment.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from carevalidate_async.hooks import AttemptEnded, CallEnded
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from prometheus_client import Metric
 
     from carevalidate_async._run.counts import Counts
     from carevalidate_async.consumer import Consumer
+    from carevalidate_async.hooks import Event
 
-__all__ = ["ConsumerMetrics", "JobMetrics"]
+__all__ = ["BUCKETS", "ClientMetrics", "ConsumerMetrics", "JobMetrics"]
+
+BUCKETS: Sequence[float] = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 120.0),
+)
+"""Upper bounds in seconds of what `ClientMetrics` measures: up to a call's default deadline."""
+
+
+class ClientMetrics(Collector):
+    """
+    What the calls of clients do: a hook for any number of clients, and a collector for a registry.
+
+    | metric | labels | what |
+    |---|---|---|
+    | ``carevalidate_calls_total`` | ``operation``, ``outcome``, ``error`` | calls that ended |
+    | ``carevalidate_call_duration_seconds`` | ``operation`` | all attempts and delays included |
+    | ``carevalidate_attempt_duration_seconds`` | ``operation``, ``result`` | attempts |
+    | ``carevalidate_retries_total`` | ``operation``, ``after`` | attempts after a call's first |
+    | ``carevalidate_retry_quota_tokens`` | ``origin`` | what pays for retries, as calls end |
+
+    ``error`` is the error's class, ``cancelled``, or empty. ``result`` and ``after`` are the HTTP
+    status, or what happened where there was none. There are only so many of each.
+    """
+
+    wants = (AttemptEnded, CallEnded)
+
+    def __init__(self) -> None:
+        # Without a registry: this is what is registered.
+        self._calls = Counter(
+            "carevalidate_calls",
+            "Calls by outcome",
+            ["operation", "outcome", "error"],
+            registry=None,
+        )
+        self._durations = Histogram(
+            "carevalidate_call_duration_seconds",
+            "Duration of calls",
+            ["operation"],
+            buckets=BUCKETS,
+            registry=None,
+        )
+        self._attempts = Histogram(
+            "carevalidate_attempt_duration_seconds",
+            "Duration of attempts",
+            ["operation", "result"],
+            buckets=BUCKETS,
+            registry=None,
+        )
+        self._retries = Counter(
+            "carevalidate_retries",
+            "Attempts after a call's first, by what the one before met",
+            ["operation", "after"],
+            registry=None,
+        )
+        self._tokens = Gauge(
+            "carevalidate_retry_quota_tokens",
+            "Tokens left to pay for retries, at the end of the latest call",
+            ["origin"],
+            registry=None,
+            multiprocess_mode="min",  # of the process that is worst off
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Count what happened."""
+        operation = event.operation
+        if isinstance(event, AttemptEnded):
+            attempt = event.attempt
+            result = attempt.happened if attempt.status is None else str(attempt.status)
+            self._attempts.labels(operation, result).observe(attempt.duration)
+        elif isinstance(event, CallEnded):
+            error = "" if event.error is None else type(event.error).__name__
+            error = "cancelled" if event.cancelled else error
+            self._calls.labels(operation, event.outcome.value, error).inc()
+            self._durations.labels(operation).observe(event.elapsed)
+            for before in event.attempts[:-1]:
+                after = before.happened if before.status is None else str(before.status)
+                self._retries.labels(operation, after).inc()
+            if event.quota_tokens is not None:
+                self._tokens.labels(event.call.origin).set(event.quota_tokens)
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the metrics, as prometheus_client asks for them."""
+        for metric in (self._calls, self._durations, self._attempts, self._retries, self._tokens):
+            yield from metric.collect()
 
 
 class ConsumerMetrics(Collector):
