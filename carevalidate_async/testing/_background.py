@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from carevalidate_async.sandbox import Sandbox
@@ -190,7 +191,13 @@ class BackgroundSandbox:
             ConfigurationError: An event loop that is running uses it: close it there.
             RuntimeError: The sandbox is not running.
         """
-        self._run(client.aclose())
+        loop = _loop_of(client)
+        if loop is None or loop.is_closed() or loop.is_running():
+            self._run(client.aclose())
+            return
+        # A loop that rests closes its connections itself; on a thread, since one may run in this.
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(loop.run_until_complete, client.aclose()).result()
 
     def assert_recorded(
         self, *, times: int = 1, operation: str | None = None, **fields: object
@@ -298,6 +305,11 @@ class BackgroundSandbox:
             what.close()
             raise RuntimeError("the sandbox is not running: use with, or start()")
         return self._thread.run(what)
+
+
+def _loop_of(client: Client) -> asyncio.AbstractEventLoop | None:
+    home = client._session._transport._pool._held.home  # noqa: SLF001 - of the same package
+    return None if home is None else home.loop
 
 
 def _raise(wrong: str | None) -> None:
