@@ -187,6 +187,11 @@ for _fault in _CONSTANTS.values():
     setattr(Fault, _fault.name, _fault)
 Fault.EVERY = tuple(fault for fault in _CONSTANTS.values() if fault is not Fault.OK)
 
+BY_CHANCE = tuple(
+    fault(retry_after=0) if fault is Fault.RATE_LIMIT else fault for fault in Fault.EVERY
+)
+"""All that can go wrong by chance; a refusal by chance says nothing of the requests to come."""
+
 
 class FaultPlan:
     """
@@ -199,11 +204,21 @@ class FaultPlan:
     """
 
     def __init__(self, rates: Mapping[Fault, float], rng: Random) -> None:
-        if any(not 0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1 + 1e-9:
-            raise ValueError("the faults' rates must be from 0 to 1 and add up to at most 1")
-        self._rates = tuple((fault, rate) for fault, rate in rates.items() if rate)
+        self.rates = rates
         self._rng = rng
         self._scripted: dict[str | None, deque[Fault]] = {}
+
+    @property
+    def rates(self) -> Mapping[Fault, float]:
+        """Probability of each fault that has one; may be set, from any thread."""
+        return dict(self._rates)
+
+    @rates.setter
+    def rates(self, rates: Mapping[Fault, float]) -> None:
+        if any(not 0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1 + 1e-9:
+            raise ValueError("the faults' rates must be from 0 to 1 and add up to at most 1")
+        # One assignment: a request meets the old rates or the new ones.
+        self._rates = tuple((fault, rate) for fault, rate in rates.items() if rate)
 
     def script(self, faults: tuple[Fault, ...], operation: str | None) -> None:
         """Queue *faults* for the next requests of *operation*, None for any."""
@@ -216,7 +231,14 @@ class FaultPlan:
     @property
     def left(self) -> tuple[Fault, ...]:
         """What is scripted and was not met yet."""
-        return tuple(fault for queue in self._scripted.values() for fault in queue)
+        return tuple(fault for queue in self.waiting.values() for fault in queue)
+
+    @property
+    def waiting(self) -> Mapping[str | None, tuple[Fault, ...]]:
+        """What is scripted and was not met yet, by operation, None for any."""
+        # Copies that no other thread can come between.
+        queues = list(self._scripted.items())
+        return {name: faults for name, queue in queues if (faults := tuple(queue))}
 
     def next_for(self, operation: str) -> Fault:
         """Return what the request of *operation* that arrived now meets."""

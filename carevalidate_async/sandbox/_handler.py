@@ -7,15 +7,15 @@ import contextlib
 import os
 import socket
 import struct
-from collections import deque
-from collections.abc import Mapping
+import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
 from aiohttp import hdrs, web
 
-from carevalidate_async.sandbox._answers import CAREVALIDATE, Reply
+from carevalidate_async.sandbox._answers import CAREVALIDATE, KEY_EXISTS, Reply
+from carevalidate_async.sandbox._exchanges import ReceivedRequest
 from carevalidate_async.sandbox._faults import Fault, FaultPlan
 from carevalidate_async.sandbox._judge import Asked, RefusedError, Rules
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
 
+    from carevalidate_async.sandbox._exchanges import Exchanges
     from carevalidate_async.sandbox._ledger import Ledger
     from carevalidate_async.sandbox._meter import Meter
     from carevalidate_async.sandbox._routes import Route, Router
@@ -34,37 +35,14 @@ _API_KEY = "cv-api-key"
 _TOO_MANY = attrs.evolve(Fault.RATE_LIMIT, retry_after=None)
 
 
-@attrs.define(kw_only=True, eq=False)
-class ReceivedRequest:
-    """
-    A request that arrived.
+class Page(Protocol):
+    """What serves the sandbox's own page."""
 
-    Attributes:
-        number: 1 for the first that arrived.
+    def owns(self, method: str, target: str) -> bool:
+        """Tell whether a request is for the page, and so none that arrived at a vendor."""
 
-        operation: Name of the operation, None where the request line means none.
-
-        method: HTTP method.
-
-        path: The request's target as it came.
-
-        headers: Its headers; names in any case.
-
-        body: The bytes of the body; empty until they are all there.
-
-        fault: What went wrong on purpose, ``Fault.OK`` for nothing.
-
-        status: HTTP status of the answer; None where there was none, or none yet.
-    """
-
-    number: int
-    operation: str | None
-    method: str
-    path: str
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(default=b"", repr=False)
-    fault: Fault = attrs.field(factory=lambda: Fault.OK)
-    status: int | None = None
+    async def serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Serve a request that it owns."""
 
 
 class Handler:
@@ -82,11 +60,14 @@ class Handler:
 
         hang_seconds: How long a hang lasts that names no time of its own, None for no end.
 
-        keep_requests: How many of the latest requests to keep, None for all.
+        exchanges: Where requests are kept.
 
         max_body: Bytes that a body may have.
 
         meter: How many requests are admitted.
+
+    Attributes:
+        page: The sandbox's own page, None for none.
     """
 
     def __init__(
@@ -97,10 +78,12 @@ class Handler:
         plan: FaultPlan,
         ledger: Ledger,
         hang_seconds: float | None,
-        keep_requests: int | None,
+        exchanges: Exchanges,
         max_body: int,
         meter: Meter,
     ) -> None:
+        self.page: Page | None = None
+        self._exchanges = exchanges
         self._meter = meter
         self._rules = rules
         self._router = router
@@ -108,13 +91,6 @@ class Handler:
         self._ledger = ledger
         self._hang_seconds = hang_seconds
         self._max_body = max_body
-        self.requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
-        self.received = 0
-
-    def clear(self) -> None:
-        """Forget what arrived."""
-        self.requests.clear()
-        self.received = 0
 
     def make_request(
         self,
@@ -137,26 +113,32 @@ class Handler:
         transport = cast("asyncio.Transport", http.transport)
         headers = http.headers
         found = self._router.find(http.method, http.raw_path)
+        if isinstance(found, Reply) and self.page and self.page.owns(http.method, http.raw_path):
+            return await self.page.serve(http)
         route = None if isinstance(found, Reply) else found[0]
-        self.received += 1
         seen = ReceivedRequest(
-            number=self.received,
+            number=self._exchanges.received + 1,
+            arrived=time.time(),
             operation=route.name if route else None,
             method=http.method,
             path=http.raw_path,
             headers=headers,
         )
-        self.requests.append(seen)
+        self._exchanges.add(seen)
         if "Expect" in headers:
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        vendor = route.vendor if route else CAREVALIDATE
         try:
             seen.body = await http.read()
+            if isinstance(found, Reply):
+                return _write(seen, found)
+            return await self._serve(transport, seen, *found)
         except web.HTTPRequestEntityTooLarge:
-            return _write(seen, vendor.too_large)
-        if isinstance(found, Reply):
-            return _write(seen, found)
-        return await self._serve(transport, seen, *found)
+            return _write(seen, (route.vendor if route else CAREVALIDATE).too_large)
+        finally:
+            seen.seconds = max(0.0, time.time() - seen.arrived)
+            if seen.ending is None:  # The task was cancelled.
+                seen.ending = "gone"
+            self._exchanges.weigh(seen)
 
     async def _serve(
         self,
@@ -181,7 +163,7 @@ class Handler:
         elif fault.seconds is not None:
             await asyncio.sleep(fault.seconds)
         if fault.effect in {"drop", "hang"}:
-            return await _reset(transport)
+            return await _reset(transport, seen)
         if fault.effect == "truncate":
             return await _truncate(transport, seen, reply)
         return _write(seen, reply)
@@ -197,12 +179,17 @@ class Handler:
         try:
             claim = route.judge(asked, self._rules)
         except RefusedError as refusal:
+            seen.verdict = "refused"
             return refusal.reply
-        return route.enter(self._ledger, route.name, claim, seen.body)
+        answer = route.enter(self._ledger, route.name, claim, seen.body)
+        seen.verdict = "replayed" if answer is KEY_EXISTS else "recorded"
+        return answer
 
 
 def _write(seen: ReceivedRequest, reply: Reply) -> web.Response:
     seen.status = reply.status
+    seen.reply = reply
+    seen.ending = "answered"
     headers = {**reply.headers, "X-Request-Id": f"sandbox-{seen.number}"}
     return web.Response(status=reply.status, body=reply.body, headers=headers)
 
@@ -220,8 +207,9 @@ async def _silence(seconds: float | None) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _reset(transport: asyncio.Transport) -> web.StreamResponse:
+async def _reset(transport: asyncio.Transport, seen: ReceivedRequest) -> web.StreamResponse:
     """Reset the connection, so that the client sees an error and not an end."""
+    seen.ending = "reset"
     with contextlib.suppress(OSError):  # It is closed already.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
@@ -233,6 +221,8 @@ async def _truncate(
 ) -> web.StreamResponse:
     """Write the whole head and half of the body, then end the connection."""
     seen.status = reply.status
+    seen.reply = reply
+    seen.ending = "cut"
     lines = [
         f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}",
         *(f"{name}: {value}" for name, value in reply.headers.items()),

@@ -14,7 +14,7 @@ class Meter:
     A bucket of admissions that fills at a rate.
 
     Attributes:
-        rate: Admissions a second; None for no limit. It may be changed at any moment.
+        burst: Admissions that the bucket holds.
 
     Args:
         rate: At first.
@@ -27,22 +27,32 @@ class Meter:
     def __init__(
         self, rate: float | None, burst: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        if rate is not None and not rate > 0:
-            raise ValueError(f"rate_limit must be above zero, not {rate}")
+        self.rate = rate
         if burst < 1:
             raise ValueError(f"rate_burst must be one or more, not {burst}")
-        self.rate = rate
-        self._burst = burst
+        self.burst = burst
         self._clock = clock
         self._left = float(burst)
         self._at = clock()
 
+    @property
+    def rate(self) -> float | None:
+        """Admissions a second, None for no limit; may be set at any moment, from any thread."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float | None) -> None:
+        if rate is not None and not rate > 0:
+            raise ValueError(f"rate_limit must be above zero, not {rate}")
+        self._rate = rate
+
     def admit(self) -> bool:
         """Tell whether a request that arrives now is admitted, and count it if so."""
-        if self.rate is None:
+        rate = self._rate
+        if rate is None:
             return True
         now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self.rate)
+        self._left = min(self.burst, self._left + (now - self._at) * rate)
         self._at = now
         if self._left < 1:
             return False

@@ -13,11 +13,13 @@ from aiohttp import web
 
 from carevalidate_async._operation import Operation
 from carevalidate_async.sandbox._answers import Reply
-from carevalidate_async.sandbox._faults import Fault, FaultPlan
-from carevalidate_async.sandbox._handler import Handler, ReceivedRequest
+from carevalidate_async.sandbox._exchanges import Exchanges, ReceivedRequest
+from carevalidate_async.sandbox._faults import BY_CHANCE, Fault, FaultPlan
+from carevalidate_async.sandbox._handler import Handler
 from carevalidate_async.sandbox._judge import Rules
 from carevalidate_async.sandbox._ledger import Ledger, Recorded, RecordedPayment
 from carevalidate_async.sandbox._meter import Meter
+from carevalidate_async.sandbox._page import Page
 from carevalidate_async.sandbox._routes import Router
 
 if TYPE_CHECKING:
@@ -27,10 +29,6 @@ if TYPE_CHECKING:
 KnownT = TypeVar("KnownT", str, int)
 
 HOST = "127.0.0.1"
-
-_BY_CHANCE = tuple(
-    fault(retry_after=0) if fault is Fault.RATE_LIMIT else fault for fault in Fault.EVERY
-)
 
 
 class Sandbox:
@@ -81,6 +79,12 @@ class Sandbox:
         keep_requests: How many of the latest requests to keep, None for all. `received` counts
             them all.
 
+        keep_bytes: Memory that the kept requests that have ended may take, in bytes, about; None
+            for any amount.
+
+        page: Whether it serves a page, at its URL, on which people watch requests arrive. It costs
+            requests nothing while nobody looks at it.
+
         max_body: Bytes that a body may have; a larger one is answered with 413.
 
     Raises:
@@ -104,6 +108,8 @@ class Sandbox:
         hang_seconds: float | None = None,
         seed: int | None = None,
         keep_requests: int | None = None,
+        keep_bytes: int | None = None,
+        page: bool = True,
         max_body: int = 2**20,
     ) -> None:
         if faults is not None and fault_rate:
@@ -114,6 +120,8 @@ class Sandbox:
             raise ValueError(f"hang_seconds must be zero or more, not {hang_seconds}")
         if keep_requests is not None and keep_requests < 0:
             raise ValueError(f"keep_requests must be zero or more, not {keep_requests}")
+        if keep_bytes is not None and keep_bytes < 0:
+            raise ValueError(f"keep_bytes must be zero or more, not {keep_bytes}")
         if max_body < 1:
             raise ValueError(f"max_body must be one or more, not {max_body}")
         rules = Rules(
@@ -127,10 +135,11 @@ class Sandbox:
         # Two sources, so that what is put on record does not move the faults.
         rng = Random(seed)  # noqa: S311  # For ids and faults, not for secrets.
         chance = Random(rng.random())  # noqa: S311  # As above.
-        rates = dict.fromkeys(_BY_CHANCE, fault_rate) if faults is None else faults
+        rates = dict.fromkeys(BY_CHANCE, fault_rate) if faults is None else faults
         self._meter = Meter(rate_limit, rate_burst)
         self._plan = FaultPlan(rates, chance)
         self._ledger = Ledger(rng)
+        self._exchanges = Exchanges(keep_requests, keep_bytes)
         self._port = port
         description = resources.files(__package__).joinpath("openapi.json").read_bytes()
         self._router = Router(Reply(200, description))
@@ -140,10 +149,12 @@ class Sandbox:
             plan=self._plan,
             ledger=self._ledger,
             hang_seconds=hang_seconds,
-            keep_requests=keep_requests,
+            exchanges=self._exchanges,
             max_body=max_body,
             meter=self._meter,
         )
+        if page:
+            self._handler.page = Page(self, self._exchanges, self._ledger)
         self._runner: web.ServerRunner | None = None
         self._url: str | None = None
 
@@ -245,21 +256,26 @@ class Sandbox:
     @property
     def requests(self) -> list[ReceivedRequest]:
         """Every request that arrived and is kept, in order; a new list each time."""
-        return list(self._handler.requests)
+        return self._exchanges.kept()
 
     @property
     def bodies(self) -> list[bytes]:
         """Bodies of the kept requests, in order."""
-        return [request.body for request in self._handler.requests]
+        return [request.body for request in self._exchanges.kept()]
 
     @property
     def received(self) -> int:
         """How many requests arrived, kept or not."""
-        return self._handler.received
+        return self._exchanges.received
 
     @property
     def rate_limit(self) -> float | None:
-        """Requests admitted a second, None for any number; may be set."""
+        """
+        Requests admitted a second, None for any number; may be set, from any thread.
+
+        Raises:
+            ValueError: When it is set: it is not above zero. The old one stays.
+        """
         return self._meter.rate
 
     @rate_limit.setter
@@ -267,9 +283,37 @@ class Sandbox:
         self._meter.rate = rate
 
     @property
+    def rate_burst(self) -> int:
+        """Requests that are admitted at once after a while without any."""
+        return self._meter.burst
+
+    @property
+    def faults(self) -> Mapping[Fault, float]:
+        """
+        Probability of each fault, for requests that no scripted fault is waiting for.
+
+        A new mapping each time. It may be set, from any thread: a request meets the old
+        probabilities or the new ones. A fault that the mapping lacks has none any more.
+
+        Raises:
+            ValueError: When it is set: a probability is not from 0 to 1, or they add up to more
+                than 1. The old ones stay.
+        """
+        return self._plan.rates
+
+    @faults.setter
+    def faults(self, rates: Mapping[Fault, float]) -> None:
+        self._plan.rates = rates
+
+    @property
     def script_left(self) -> tuple[Fault, ...]:
         """Scripted faults that no request has met yet."""
         return self._plan.left
+
+    @property
+    def scripted(self) -> Mapping[str | None, tuple[Fault, ...]]:
+        """The same by operation, None for those of any; a new mapping each time."""
+        return self._plan.waiting
 
     def script(self, *faults: Fault, operation: Operation[Any, Any] | str | None = None) -> None:
         """
@@ -290,11 +334,19 @@ class Sandbox:
             raise ValueError(f"there is no operation {name!r}; there are {known}")
         self._plan.script(faults, name)
 
+    def clear_script(self) -> None:
+        """Forget what is scripted."""
+        self._plan.clear()
+
     def reset(self) -> None:
-        """Forget what is on record, what arrived and what is scripted."""
+        """
+        Forget what is on record, what arrived and what is scripted.
+
+        Probabilities and the rate limit stay as they are.
+        """
         self._ledger.clear()
         self._plan.clear()
-        self._handler.clear()
+        self._exchanges.clear()
 
 
 def _set_of(values: Iterable[KnownT] | None) -> frozenset[KnownT] | None:
