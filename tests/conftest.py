@@ -18,6 +18,8 @@ from carevalidate_async.sandbox import Sandbox
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+collect_ignore = ["user_project"]  # test_user_project.py runs it, in an environment of its own.
+
 # A busy machine is no reason to fail, and what failed once fails again.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("house")
