@@ -13,17 +13,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import nats.errors
-from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DeliverPolicy,
-    DiscardPolicy,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-)
-from nats.js.errors import BadRequestError, NotFoundError
+from carevalidate_async._extra import needs
+
+with needs("nats"):
+    import nats.errors
+    from nats.js.api import (
+        AckPolicy,
+        ConsumerConfig,
+        DeliverPolicy,
+        DiscardPolicy,
+        RetentionPolicy,
+        StorageType,
+        StreamConfig,
+    )
+    from nats.js.errors import BadRequestError, NotFoundError
 
 from carevalidate_async.events import Event
 from carevalidate_async.integrations.letters import (

@@ -21,9 +21,13 @@ from typing import TYPE_CHECKING, assert_never
 from urllib.parse import urlsplit
 
 import attrs
-from opentelemetry import metrics, trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from carevalidate_async._extra import needs
+
+with needs("otel"):
+    from opentelemetry import metrics, trace
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from carevalidate_async._version import __version__
 from carevalidate_async.errors import Outcome

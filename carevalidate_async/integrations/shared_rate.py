@@ -8,9 +8,12 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Self
 
-import redis.asyncio
-import redis.exceptions
-from pyrate_limiter import GCRA, Duration, Limiter, Rate, RedisStateStore, StateBucket
+from carevalidate_async._extra import needs
+
+with needs("ratelimit"):
+    import redis.asyncio
+    import redis.exceptions
+    from pyrate_limiter import GCRA, Duration, Limiter, Rate, RedisStateStore, StateBucket
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

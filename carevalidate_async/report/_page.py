@@ -12,7 +12,10 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-import jinja2
+from carevalidate_async._extra import needs
+
+with needs("cli"):
+    import jinja2
 
 from carevalidate_async._run.units import lasting, many, rounded, share
 from carevalidate_async._version import __version__

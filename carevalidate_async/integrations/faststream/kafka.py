@@ -7,10 +7,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from faststream import AckPolicy, Context
-from faststream.kafka import Topic
-from faststream.kafka.message import KafkaAckableMessage
-from faststream.message import AckStatus
+from carevalidate_async._extra import needs
+
+with needs("kafka"):
+    from faststream import AckPolicy, Context
+    from faststream.kafka import Topic
+    from faststream.kafka.message import KafkaAckableMessage
+    from faststream.message import AckStatus
 
 from carevalidate_async.consumer import Consumer
 from carevalidate_async.events import Action

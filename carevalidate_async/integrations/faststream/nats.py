@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faststream import AckPolicy, Context
-from faststream.nats import JStream, PullSub
-from nats.js.api import RetentionPolicy
+from carevalidate_async._extra import needs
+
+with needs("nats"):
+    from faststream import AckPolicy, Context
+    from faststream.nats import JStream, PullSub
+    from nats.js.api import RetentionPolicy
 
 from carevalidate_async.consumer import Consumer
 from carevalidate_async.integrations.faststream._raw import end_once_started, ends_app, raw

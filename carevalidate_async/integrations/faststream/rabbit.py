@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from faststream import AckPolicy, Context
-from faststream.rabbit import Channel, RabbitQueue
+from carevalidate_async._extra import needs
+
+with needs("rabbit"):
+    from faststream import AckPolicy, Context
+    from faststream.rabbit import Channel, RabbitQueue
 
 from carevalidate_async.consumer import Consumer
 from carevalidate_async.integrations.faststream._end import ends

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faststream import AckPolicy, Context
-from faststream.redis import StreamSub
-from redis.exceptions import ResponseError
+from carevalidate_async._extra import needs
+
+with needs("redis"):
+    from faststream import AckPolicy, Context
+    from faststream.redis import StreamSub
+    from redis.exceptions import ResponseError
 
 from carevalidate_async.consumer import Consumer
 from carevalidate_async.integrations.faststream._end import ends, halt
