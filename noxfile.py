@@ -66,9 +66,13 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def docs(session: nox.Session) -> None:
-    """What the README and docs/ claim: commands, examples, tables and links."""
-    files = ("tests/test_docs.py", "tests/test_package.py")
-    session.run("pytest", "-q", *files, "-k", "test_docs or TestReadme", *session.posargs)
+    """What the README and docs/ claim, and their site: samples, tables, links, no warning."""
+    site = "build/docs"
+    strict = ("-W", "-n", "--keep-going", "-E", "-q")
+    session.run("sphinx-build", *strict, "-b", "html", "docs", site)
+    files = ("tests/test_docs.py", "tests/test_package.py", "tests/test_site.py")
+    chosen = "test_docs or TestReadme or test_site"
+    session.run("pytest", "-q", *files, "-k", chosen, *session.posargs, env={"SITE": site})
 
 
 @nox.session(python=False)

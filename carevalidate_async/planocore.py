@@ -46,7 +46,10 @@ __all__ = [
 ]
 
 ORIGIN = "https://planocore.planomatic.com"
+"""Where the vendor is, unless a client is told otherwise."""
+
 APPLICATIONS = ("planoauth", "planoorder", "planox2")
+"""Slugs of the applications that a client may speak for."""
 
 _REJECTED = Outcome.REJECTED
 _LARGEST_ID = 2**63 - 1
@@ -102,6 +105,7 @@ DIALECT = Dialect(
         "mandrill-email-failed": Refusal(error=InternalServerError, outcome=Outcome.UNKNOWN),
     },
 )
+"""How the vendor is signed to, and how it says yes and no."""
 
 UPDATE_PAYMENT_METHOD = Operation(
     name="update_payment_method",
@@ -114,7 +118,10 @@ UPDATE_PAYMENT_METHOD = Operation(
     shape=_under_payment_method,
     echo=("id",),
 )
+"""The one operation; the client's method, the sandbox and the command line read it here."""
+
 OPERATIONS = (UPDATE_PAYMENT_METHOD,)
+"""All operations of the vendor."""
 
 
 @discreet  # its arguments may hold a key, a proxy's password

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import csv
 import inspect
+import io
 import itertools
 import json
 import os
@@ -220,6 +222,91 @@ async def meet(got: Reply | NoReply | CareValidateError) -> tuple[str, str, str]
     return name, f"`{attempts[0].outcome.name}`", "yes" if len(attempts) == 2 else "no"
 
 
+# Pages whose console sessions are run, and the payments that are on record then.
+PLAYED = {
+    "docs/guides/bulk.md": 2,
+    "docs/guides/operations.md": 0,
+    "docs/guides/unknown-outcomes.md": 2,
+    "docs/tutorial.md": 3,
+}
+# Those of other pages, or of one block ("page: its first line"), are not, for a reason.
+NOT_PLAYED = {
+    "CONTRIBUTING.md": "they set an environment up, and run the checks themselves",
+    "README.md": ".ci/run runs those that set it up; the others are those of the guides",
+    "docs/explanation/performance.md": "a benchmark, which takes minutes",
+    "docs/explanation/scale.md": "a simulation, which takes minutes",
+    "docs/guides/events.md": "needs a broker; test_consumers_killed.py runs the script",
+    "docs/guides/workers.md": "needs a broker; test_workers.py and test_jobs.py run the commands",
+    "docs/tutorial.md: $ python3 -m venv .venv": "installs; .ci/run does so as the README says",
+}
+# Samples that are there to be read, by page and language, each with its reason.
+READ_ONLY = {
+    ("docs/guides/operations.md", "js"): "runs in a payer's browser, with Stripe's library",
+    ("docs/tutorial.md", "py"): "talks to the vendor, which takes an account",
+}
+SERVED = re.compile(r"\$ carevalidate sandbox --port (\d+)\n")
+READERS: dict[str, Callable[[str], Any]] = {
+    "csv": lambda text: list(csv.reader(io.StringIO(text), strict=True)),
+    "json": lambda text: [json.loads(line) for line in text.splitlines()],
+    "toml": tomllib.loads,
+}
+
+
+def why_not_played(page: str, block: str) -> str | None:
+    """Return why a console session is not run; None where it is."""
+    return NOT_PLAYED.get(page) or NOT_PLAYED.get(f"{page}: {block.splitlines()[0]}")
+
+
+def fences(text: str) -> list[tuple[str, str]]:
+    """Return the fenced blocks of any kind, in order: what stands behind the fence, and in it."""
+    found = re.findall(
+        r"^ *(```+|~~~+|:::+) *([^\n]*)\n(.*?)^ *\1 *$", text, re.MULTILINE | re.DOTALL
+    )
+    return [(language.strip(), inner) for _, language, inner in found]
+
+
+class TestSamples:
+    """No sample stands anywhere that nothing runs or reads."""
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_each_is_run_or_read(self, page: str) -> None:
+        """
+        A fenced block is Python with its output, a console session that is run, data that can be
+        read, or in a list of those that are not, with a reason.
+        """
+        for language, inner in fences(PAGES[page]):
+            if language == "python":
+                rest = PAGES[page].partition(inner)[2]
+                assert rest.startswith("```\n\n```text\n"), (page, inner)
+            elif language == "console":
+                assert page in PLAYED or why_not_played(page, inner), (page, inner)
+            elif language in READERS:
+                READERS[language](inner)
+            elif language.startswith("{"):
+                assert page.endswith("/index.md") or page.startswith(
+                    ("docs/index.md", "docs/reference/")
+                )
+            else:
+                assert language == "text" or (page, language) in READ_ONLY, (page, language)
+
+    def test_no_reason_is_left_over(self) -> None:
+        """
+        What the lists name is there.
+        """
+        there = {(page, language) for page in PAGES for language, _ in fences(PAGES[page])}
+        first = {
+            f"{page}: {inner.splitlines()[0]}"
+            for page in PAGES
+            for language, inner in fences(PAGES[page])
+            if language == "console"
+        }
+        sessions = {page for page, language in there if language == "console"}
+
+        assert set() == READ_ONLY.keys() - there
+        assert set() == PLAYED.keys() - sessions
+        assert set() == NOT_PLAYED.keys() - sessions - first
+
+
 @pytest.mark.deep
 class TestExamples:
     @pytest.mark.parametrize(
@@ -246,25 +333,28 @@ class TestExamples:
         assert "" == done.stderr
         assert blocks(PAGES[page].split(example, 1)[1], "text")[0] == done.stdout
 
-    def test_console(self, tmp_path: pathlib.Path) -> None:
+    @pytest.mark.parametrize("page", PLAYED)
+    def test_console(self, page: str, tmp_path: pathlib.Path) -> None:
         """
-        The commands of docs/guides/bulk.md, one after the other, print what stands below them,
-        where `...` is whatever differs.
+        The commands of a page, one after the other, print what stands below them, where `...` is
+        whatever differs; what they put on record is there once.
         """
-        page = PAGES["docs/guides/bulk.md"]
-        serve, *sessions = blocks(page, "console")
-        port = re.fullmatch(r"\$ carevalidate sandbox --port (\d+)\n", serve)
-        assert port
-        (tmp_path / "payments.csv").write_text(blocks(page, "csv")[0], encoding="utf-8")
+        text = PAGES[page]
+        for rows in blocks(text, "csv"):
+            (tmp_path / "payments.csv").write_text(rows, encoding="utf-8")
         shell = shutil.which("bash")
         if shell is None:
             pytest.skip("needs bash")
         folder = pathlib.Path(sys.executable).parent
         variables = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+        port = SERVED.search(text)
         with running_sandbox(api_key="test") as server:
             variables["CAREVALIDATE_API_KEY"] = "test"
-            for text in sessions:
-                session = text.replace(port[1], server.url.rpartition(":")[2])
+            for block in blocks(text, "console"):
+                if why_not_played(page, block) or SERVED.fullmatch(block):
+                    continue
+                here = server.url.rpartition(":")[2]
+                session = block.replace(port[1], here) if port else block
                 lines = session.splitlines()
                 script = "\n".join(line[2:] for line in lines if line.startswith("$ "))
                 done = subprocess.run(
@@ -279,7 +369,7 @@ class TestExamples:
                 shown = "\n".join(line for line in lines if not line.startswith("$ "))
                 pattern = re.escape(shown).replace(re.escape("..."), ".*")
                 assert re.fullmatch(pattern, done.stdout.strip(), re.DOTALL), (shown, done.stdout)
-            assert 2 == len(server.payments)
+            assert PLAYED[page] == len(server.payments)
 
     def test_rows(self, tmp_path: pathlib.Path) -> None:
         """
@@ -307,7 +397,13 @@ class TestExamples:
                 "README.md",
                 "SECURITY.md",
                 "docs/guides/bulk.md",
+                "docs/guides/key-rotation.md",
+                "docs/guides/operations.md",
+                "docs/guides/tuning.md",
+                "docs/guides/unknown-outcomes.md",
+                "docs/reference/cli.md",
                 "docs/reference/errors.md",
+                "docs/tutorial.md",
             )
             for span in re.findall(r"`[^`\n]+`|^\$ .*carevalidate.*$", PAGES[page], re.MULTILINE)
             for word in re.findall(r"(?<=carevalidate )[a-z-]+|(?<![\w-])--[a-z-]+", span)
@@ -351,13 +447,19 @@ class TestPages:
         assert sessions == named & known
         assert set() == named - known
 
-    def test_every_guide_is_linked(self) -> None:
+    def test_every_page_is_linked(self) -> None:
         """
-        The README links every page.
+        Every page can be reached from the README by links.
         """
-        links = set(re.findall(r"\]\(([^)]+\.md)\)", PAGES["README.md"]))
+        seen, ahead = set(), ["README.md"]
+        while ahead:
+            page = ahead.pop()
+            seen.add(page)
+            for link in re.findall(r"\]\(([^)#\s]+\.md)[)#]", PAGES[page]):
+                other = os.path.normpath(pathlib.PurePath(page).parent / link)
+                ahead += [other] if other in PAGES and other not in seen else []
 
-        assert PAGES.keys() - {"README.md"} == links
+        assert set() == PAGES.keys() - seen
 
 
 class TestOperations:

@@ -44,8 +44,14 @@ ACTION = f"{PREFIX}Action"
 """``dead``: the payment surely is not on record. ``park``: it may be."""
 
 OUTCOME = f"{PREFIX}Outcome"
+"""What is known about the money, in the words of `Outcome`."""
+
 REASON = f"{PREFIX}Reason"
+"""Why it is there, in words of ours, free of personal data."""
+
 KEY = f"{PREFIX}Idempotency-Key"
+"""The payment's idempotency key."""
+
 ATTEMPT = f"{PREFIX}Attempt"
 """How often its message was delivered."""
 

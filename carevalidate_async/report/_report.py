@@ -79,8 +79,8 @@ def write_report(
         ended: When it ended; None for now.
 
     Returns:
-        Why there is no such page, in one sentence; None where there is one. Nothing is raised: that
-        a page cannot be made or written changes nothing about the payments.
+        Why there is no such page, in one sentence; None where there is one. It is not
+        raised, since it changes nothing about the payments.
     """
     try:
         told = _told(summary, course, facts, ended or datetime.now(UTC))
