@@ -30,5 +30,6 @@ A file imports only from those above it.
 | `status.py` | `status` |
 | `export.py` | `export` |
 | `settle.py` | `settle` |
+| `sandbox.py` | `sandbox` |
 | `completion.py` | `completion` |
 """
