@@ -14,7 +14,7 @@ a path or a vendor's words, and an error is never handed on as such, since it ho
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from carevalidate_async.errors import ConfigurationError, Outcome
 from carevalidate_async.hooks import AttemptEnded, CallEnded
@@ -77,7 +77,7 @@ class ClientLog:
             the place of these.
     """
 
-    wants = (AttemptEnded, CallEnded)
+    wants: ClassVar[tuple[type[Event], ...]] = (AttemptEnded, CallEnded)
 
     def __init__(self, logger: AnyLogger | None = None, *, idempotency_key: bool = True) -> None:
         if isinstance(logger, logging.LoggerAdapter):

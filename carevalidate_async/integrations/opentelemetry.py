@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, ClassVar, assert_never
 from urllib.parse import urlsplit
 
 import attrs
@@ -102,7 +102,7 @@ class ClientTelemetry:
         idempotency_key: Whether spans say a call's key. Metrics never do.
     """
 
-    wants = (CallStarted, AttemptEnded, CallEnded)
+    wants: ClassVar[tuple[type[Event], ...]] = (CallStarted, AttemptEnded, CallEnded)
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ they happen, by a hook. No metric says anything of a payment.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from carevalidate_async._extra import needs
 
@@ -58,7 +58,7 @@ class ClientMetrics(Collector):
     status, or what happened where there was none. There are only so many of each.
     """
 
-    wants = (AttemptEnded, CallEnded)
+    wants: ClassVar[tuple[type[Event], ...]] = (AttemptEnded, CallEnded)
 
     def __init__(self) -> None:
         # Without a registry: this is what is registered.
