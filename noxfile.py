@@ -16,6 +16,10 @@ import nox
 
 nox.needs_version = ">=2025.11"
 nox.options.reuse_existing_virtualenvs = True
+# The tests start many processes, which should not compile what they import, each for itself.
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
 nox.options.sessions = ["lint", "types"]
 
 # The tools are those beside this interpreter, whether or not its environment is active.
@@ -87,6 +91,18 @@ def bench(session: nox.Session) -> None:
     session.install("--require-hashes", "-r", "constraints/bench.txt")
     session.install("--no-deps", "--no-build-isolation", ".")
     session.run("python", "-m", "benchmarks.compare", *session.posargs)
+
+
+@nox.session(python=False)
+def package(session: nox.Session) -> None:
+    """The wheel and the sdist of what is committed, in dist/; the wheel with each extra alone."""
+    env = {"PYTHONPATH": "tests"}
+    session.run("python", "-m", "release.dist", env=env)
+    built = [str(path) for path in sorted(pathlib.Path("dist").iterdir())]
+    wheels = [path for path in built if path.endswith(".whl")]
+    session.run("twine", "check", "--strict", *built)
+    session.run("check-wheel-contents", *wheels)
+    session.run("python", "-m", "release.smokes", *wheels, *session.posargs, env=env)
 
 
 @nox.session(python=False)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from trove_classifiers import classifiers
 
-from release import dist
+from release import dist, smokes
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -174,6 +174,13 @@ class TestMetadata:
 
         assert extras.keys() == set(shipped.metadata.get_all("Provides-Extra", []))
         assert extras.keys() - {"all"} == in_all
+
+    def test_every_extra_is_tried(self, shipped: Shipped) -> None:
+        """
+        Each extra, and none, has a smoke that is run in an environment of its own before a release.
+        """
+        assert ["", *sorted(PROJECT["optional-dependencies"])] == smokes.extras_of(shipped.wheel)
+        assert set(smokes.extras_of(shipped.wheel)) == smokes.SMOKES.keys()
 
     def test_entry_points_lead_somewhere(self, shipped: Shipped) -> None:
         """
