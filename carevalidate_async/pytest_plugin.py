@@ -21,6 +21,9 @@ Under any fixture of a test no retry waits, and no client of the package reaches
 | `carevalidate_faults(*faults, operation=None, all_met=True)` | what the test's requests meet |
 | `carevalidate_waits` | retries of the test wait as they would in production |
 
+A fault is given by its name, or as a `Fault`: ``"DROP_AFTER"``, ``Fault.HTML(status=200)``.
+To type checkers, one `Fault` and nothing else looks like a function to be marked.
+
 ``-p no:carevalidate`` switches it off. A run that uses none of it imports nothing but this file.
 """
 
@@ -225,12 +228,15 @@ def _key(options: Mapping[str, Any]) -> str:
 def _script(sandbox: BackgroundSandbox, mark: pytest.Mark) -> None:
     from carevalidate_async.sandbox import Fault
 
-    operation = mark.kwargs.get("operation")
-    unknown = sorted(mark.kwargs.keys() - {"operation", "all_met"})
-    wrong = [fault for fault in mark.args if not isinstance(fault, Fault)]
-    if unknown or wrong or not mark.args:
-        pytest.fail(f"not as the marker is to be used: {_USE_OF_FAULTS}", pytrace=False)
+    by_name = {fault.name: fault for fault in (Fault.OK, *Fault.EVERY)}
+    known = [by_name.get(given) if isinstance(given, str) else given for given in mark.args]
+    faults = [fault for fault in known if isinstance(fault, Fault)]
+    if not known or known != faults or mark.kwargs.keys() - {"operation", "all_met"}:
+        names = ", ".join(by_name)
+        pytest.fail(
+            f"not as the marker is to be used: {_USE_OF_FAULTS} Faults are {names}", pytrace=False
+        )
     try:
-        sandbox.script(*mark.args, operation=operation)
+        sandbox.script(*faults, operation=mark.kwargs.get("operation"))
     except ValueError as error:
         pytest.fail(f"the marker {_FAULTS}: {error}", pytrace=False)

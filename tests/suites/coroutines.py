@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.parametrize("time", range(2))
-@pytest.mark.carevalidate_faults(Fault.DROP_AFTER)
+@pytest.mark.carevalidate_faults("DROP_AFTER")
 async def test_lost_answer(
     carevalidate_client: CareValidate, carevalidate_sandbox: BackgroundSandbox, time: int
 ) -> None:

@@ -26,7 +26,7 @@ PAYMENT = PaymentConfirmation(
 )
 
 
-@pytest.mark.carevalidate_faults(Fault.DROP_AFTER)
+@pytest.mark.carevalidate_faults("DROP_AFTER")
 def test_amount(carevalidate_client: CareValidate, carevalidate_sandbox: BackgroundSandbox) -> None:
     asyncio.run(carevalidate_client.confirm_payment(PAYMENT))
     carevalidate_sandbox.assert_recorded(case_id="case-1", amount=60, email="bob@patients.example")
@@ -37,17 +37,17 @@ def test_faults_left(carevalidate_client: CareValidate) -> None:
     asyncio.run(carevalidate_client.confirm_payment(PAYMENT))
 
 
-@pytest.mark.carevalidate_faults(Fault.DROP_AFTER)
+@pytest.mark.carevalidate_faults("DROP_AFTER")
 def test_reason_of_its_own(carevalidate_client: CareValidate) -> None:
     raise LookupError("its own reason")
 
 
-@pytest.mark.carevalidate_faults(Fault.DROP_AFTER)
+@pytest.mark.carevalidate_faults("DROP_AFTER")
 def test_without_sandbox() -> None:
     pass
 
 
-@pytest.mark.carevalidate_faults("DROP_AFTER")
+@pytest.mark.carevalidate_faults("DROP_LATER")
 def test_no_fault(carevalidate_sandbox: BackgroundSandbox) -> None:
     pass
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from carevalidate_async import CareValidate, PaymentConfirmation
-from carevalidate_async.sandbox import Fault
 
 if TYPE_CHECKING:
     from carevalidate_async.testing import BackgroundSandbox
@@ -30,7 +29,7 @@ def anyio_backend() -> str:
 
 
 @pytest.mark.parametrize("time", range(2))
-@pytest.mark.carevalidate_faults(Fault.DROP_AFTER)
+@pytest.mark.carevalidate_faults("DROP_AFTER")
 async def test_lost_answer(
     carevalidate_client: CareValidate, carevalidate_sandbox: BackgroundSandbox, time: int
 ) -> None:

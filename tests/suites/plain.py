@@ -140,9 +140,9 @@ class TestEnvironment:
 
 
 class TestFaults:
-    pytestmark = pytest.mark.carevalidate_faults(Fault.REFUSE)
+    pytestmark = pytest.mark.carevalidate_faults("REFUSE")
 
-    @pytest.mark.carevalidate_faults(Fault.RATE_LIMIT(retry_after=20))
+    @pytest.mark.carevalidate_faults(Fault.RATE_LIMIT(retry_after=20), all_met=True)
     @pytest.mark.carevalidate_faults(Fault.DROP_AFTER, operation="confirm_payment")
     def test_in_order(
         self,

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carevalidate_async.sandbox import Fault
-
 if TYPE_CHECKING:
     from carevalidate_async.testing import BackgroundSandbox
 
@@ -39,7 +37,7 @@ def confirm_by_hand(url: str) -> None:
         return
 
 
-@pytest.mark.carevalidate_faults(Fault.DROP_AFTER)
+@pytest.mark.carevalidate_faults("DROP_AFTER")
 def test_recorded_twice(carevalidate_sandbox: BackgroundSandbox) -> None:
     """A lost answer records the payment twice, and the sandbox tells."""
     confirm_by_hand(carevalidate_sandbox.url)

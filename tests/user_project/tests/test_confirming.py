@@ -45,7 +45,7 @@ def test_each_test_begins_with_nothing(
     carevalidate_sandbox.assert_recorded(times=1)
 
 
-@pytest.mark.carevalidate_faults(Fault.DROP_AFTER)
+@pytest.mark.carevalidate_faults("DROP_AFTER")
 def test_lost_answer(
     carevalidate_client: CareValidate, carevalidate_sandbox: BackgroundSandbox
 ) -> None:
@@ -57,7 +57,7 @@ def test_lost_answer(
     carevalidate_sandbox.assert_no_duplicates()
 
 
-@pytest.mark.carevalidate_faults(*[Fault.ERROR_AFTER] * 4)
+@pytest.mark.carevalidate_faults(*["ERROR_AFTER"] * 4)
 def test_job_that_runs_again(carevalidate_env: BackgroundSandbox) -> None:
     """What a run leaves in doubt, the next one settles: it is on record once."""
     assert {"2026-117": State.AGAIN} == confirm_all([INVOICE])
