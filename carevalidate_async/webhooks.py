@@ -135,7 +135,8 @@ def verify(raw_body: bytes, signature: str | None, secret: str | Iterable[str]) 
             401 and do nothing else. Its `reason` says which check failed, and nothing of the
             secret, the body or the right signature.
         WebhookPayloadError: It is from the vendor and cannot be read.
-        ConfigurationError: There is no secret, or an empty one: anybody could sign with it.
+        ConfigurationError: There is no secret, or an empty one: anybody could sign with it. Or it
+            has white space around it or a NUL in it, as no secret has that was entered by hand.
         TypeError: The body is text or was parsed. Text made of it again may differ in a blank, and
             its signature with it.
 
@@ -188,7 +189,7 @@ def sign(raw_body: bytes, secret: str) -> str:
         64 hex digits in lower case, the value of `SIGNATURE_HEADER`.
 
     Raises:
-        ConfigurationError: The secret is empty.
+        ConfigurationError: The secret is empty, or cannot be one; see `verify`.
         TypeError: The body is no bytes.
     """
     (key,) = _keys((secret,))
@@ -220,6 +221,8 @@ def _keys(secret: object) -> list[bytes]:
             raise ConfigurationError(
                 "a webhook's secret is empty, or has white space around it, as a file's line has"
             )
+        if "\0" in one:  # HMAC fills keys up with these: alone they are the empty key.
+            raise ConfigurationError("a webhook's secret holds a NUL character")
         keys.append(one.encode("utf-8", "surrogatepass"))
     if not keys:
         raise ConfigurationError("there is no webhook secret to verify with")
