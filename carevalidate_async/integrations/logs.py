@@ -14,7 +14,7 @@ a path or a vendor's words, and an error is never handed on as such, since it ho
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from carevalidate_async.errors import ConfigurationError, Outcome
 from carevalidate_async.hooks import AttemptEnded, CallEnded
@@ -49,9 +49,6 @@ class StructuredLogger(Protocol):
         """Log an event and its fields."""
 
 
-AnyLogger: TypeAlias = "logging.Logger | StructuredLogger"
-
-
 class ClientLog:
     """
     A hook that logs calls; one can serve any number of clients.
@@ -79,7 +76,12 @@ class ClientLog:
 
     wants: ClassVar[tuple[type[Event], ...]] = (AttemptEnded, CallEnded)
 
-    def __init__(self, logger: AnyLogger | None = None, *, idempotency_key: bool = True) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger | StructuredLogger | None = None,
+        *,
+        idempotency_key: bool = True,
+    ) -> None:
         if isinstance(logger, logging.LoggerAdapter):
             raise ConfigurationError("a LoggerAdapter would take the fields away; give its logger")
         self._logger = logging.getLogger("carevalidate_async.calls") if logger is None else logger
