@@ -197,6 +197,9 @@ class TestSpans:
         assert [a.delay for a in answer.meta.attempts] == attribute(
             attempts, "carevalidate.attempt.delay"
         )
+        assert {(StatusCode.ERROR, None)} == {
+            (span.status.status_code, span.status.description) for span in attempts
+        }
         port = int(sandbox.url.rpartition(":")[2])
         for span in attempts:
             assert f"POST {TEMPLATE}" == span.name
@@ -228,6 +231,9 @@ class TestSpans:
             answer = await CONFIRM.ask(care)
 
         (call,) = told.calls
+        assert [StatusCode.ERROR, StatusCode.ERROR, StatusCode.UNSET] == [
+            span.status.status_code for span in told.attempts(call)
+        ]
         times = [(span.start_time or 0, span.end_time or 0) for span in told.attempts(call)]
         moments = [call.start_time or 0, *(time for pair in times for time in pair)]
         slack = 50_000_000  # Moments are of one clock, durations of another.

@@ -172,7 +172,7 @@ class ClientTelemetry:
         if opened is None:
             return  # It began before this hook was there.
         began = max(opened.began, ended - round(attempt.duration * 1e9))
-        self._tracer.start_span(
+        span = self._tracer.start_span(
             f"{call.method} {call.path}",
             opened.context,
             SpanKind.CLIENT,
@@ -183,7 +183,10 @@ class ClientTelemetry:
                 **_of_attempt(attempt),
             },
             start_time=began,
-        ).end(ended)
+        )
+        if failed is not None:
+            span.set_status(StatusCode.ERROR)
+        span.end(ended)
 
     def _end(self, event: CallEnded) -> None:
         opened = self._open.pop(event.call, None)
@@ -195,6 +198,8 @@ class ClientTelemetry:
         failed = "cancelled" if event.cancelled else type(event.error).__name__
         if event.cancelled or event.error is not None:
             facts["error.type"] = failed
+        if opened is not None:
+            self._close(opened.span, event, facts)
         self._durations.record(event.elapsed, facts, context=context)
         self._calls.add(1, facts, context=context)
         for before in event.attempts[:-1]:
@@ -203,8 +208,6 @@ class ClientTelemetry:
             self._retries.add(1, about, context=context)
         if event.quota_tokens is not None:
             self._tokens.set(event.quota_tokens, _server(event.call), context=context)
-        if opened is not None:
-            self._close(opened.span, event, facts)
 
     def _close(self, span: Span, event: CallEnded, facts: dict[str, AttributeValue]) -> None:
         span.set_attributes(facts)
