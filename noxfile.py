@@ -106,6 +106,13 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session(python=False)
+def api(session: nox.Session) -> None:
+    """What is broken of the public API since the last tag, and not meant to be."""
+    session.run("pytest", "-q", "tests/test_api_check.py")
+    session.run("python", "-m", "release.api", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session(python=False)
 def mutants(session: nox.Session) -> None:
     """Whether a test fails for each small mistake in what tests/mutation/mutants.toml names."""
     session.run("python", "-m", "mutation.mutants", *session.posargs, env={"PYTHONPATH": "tests"})
