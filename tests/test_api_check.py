@@ -157,101 +157,76 @@ def broken(before: dict[str, str], now: pathlib.Path, **meant: str) -> list[str]
 
 class TestSurface:
     @pytest.mark.parametrize(
-        ("name", "old", "new", "told"),
+        ("changed", "told"),
         [
+            (("shop/__init__.py", '"buy", ', ""), ["shop.buy: is not there any more"]),
             (
-                "shop/__init__.py",
-                '"buy", ',
-                "",
-                ["shop.buy: is not there any more"],
-            ),
-            (
-                "shop/__init__.py",
-                "    size: int\n",
-                "    size: int\n    colour: str\n",
+                ("shop/__init__.py", "    size: int\n", "    size: int\n    colour: str\n"),
                 ["shop.Cart(colour): is new, and required"],
             ),
             (
-                "shop/__init__.py",
-                '    label: str = ""\n',
-                "    label: str\n",
+                ("shop/__init__.py", '    label: str = ""\n', "    label: str\n"),
                 ["shop.Cart(label): was optional, is required"],
             ),
             (
-                "shop/__init__.py",
-                'BLUE = "blue"',
-                'GREEN = "green"',
+                ("shop/__init__.py", 'BLUE = "blue"', 'GREEN = "green"'),
                 ["shop.Colour.BLUE: is not there any more"],
             ),
             (
-                "shop/__init__.py",
-                'RED = "red"',
-                'RED = "RED"',
+                ("shop/__init__.py", 'RED = "red"', 'RED = "RED"'),
                 ["shop.Colour.RED: was member 'red', is member 'RED'"],
             ),
             (
-                "shop/__init__.py",
-                "    rate: float\n",
-                "",
+                ("shop/__init__.py", "    rate: float\n", ""),
                 ["shop.Options[rate]: is not there any more"],
             ),
             (
-                "shop/__init__.py",
-                "cart, times=1, *,",
-                "cart, *, times=1,",
+                ("shop/__init__.py", "cart, times=1, *,", "cart, *, times=1,"),
                 ["shop.buy(#1): is not there any more"],
             ),
             (
-                "shop/cli.py",
-                '"--colour", type=click.Choice(["red", "blue"])',
-                '"--colour", type=click.Choice(["red"])',
+                (
+                    "shop/cli.py",
+                    '"--colour", type=click.Choice(["red", "blue"])',
+                    '"--colour", type=click.Choice(["red"])',
+                ),
                 ["$ buy --colour=blue: is not there any more"],
             ),
             (
-                "shop/cli.py",
-                '"--times", default=1',
-                '"--times", default=2',
+                ("shop/cli.py", '"--times", default=1', '"--times", default=2'),
                 ["$ buy --times, by default: was 1, is 2"],
             ),
             (
-                "shop/cli.py",
-                '"--times", default=1',
-                '"--times", type=int, required=True',
+                ("shop/cli.py", '"--times", default=1', '"--times", type=int, required=True'),
                 [
                     "$ buy --times: was optional, is required",
                     "$ buy --times, by default: was 1, is None",
                 ],
             ),
             (
-                "shop/cli.py",
-                ', 1: "not bought"',
-                "",
+                ("shop/cli.py", ', 1: "not bought"', ""),
                 ["$ buy exits with 1: is not there any more"],
             ),
             (
-                "shop/cli.py",
-                "@cli.command()",
-                '@cli.command("get")',
+                ("shop/cli.py", "@cli.command()", '@cli.command("get")'),
                 ["$ buy: is not there any more"],
             ),
-            ("pyproject.toml", "cli =", "shell =", ["extra cli: is not there any more"]),
-            ("pyproject.toml", ">=3.11", ">=3.12", ["requires-python: was >=3.11, is >=3.12"]),
-            ("pyproject.toml", "shop = ", "buy = ", ["scripts shop: is not there any more"]),
+            (("pyproject.toml", "cli =", "shell ="), ["extra cli: is not there any more"]),
+            (("pyproject.toml", ">=3.11", ">=3.12"), ["requires-python: was >=3.11, is >=3.12"]),
+            (("pyproject.toml", "shop = ", "buy = "), ["scripts shop: is not there any more"]),
         ],
     )
     def test_a_break_is_told(
         self,
         before: dict[str, str],
         now: pathlib.Path,
-        name: str,
-        old: str,
-        new: str,
+        changed: tuple[str, str, str],
         told: list[str],
     ) -> None:
         """
         What somebody may have relied on and is gone, narrower or asks for more is told, once.
         """
-        change(now, name, old, new)
+        change(now, *changed)
 
         assert told == broken(before, now)
 
