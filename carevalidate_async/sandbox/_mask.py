@@ -24,6 +24,7 @@ LONGEST_BODY = 2**16
 
 _DEEPEST = 20
 _MOST_PRIVATE = 200
+_SHORTEST_SECRET = 4  # characters; a shorter text is in another by chance
 _LONGEST_NUMBER = 10**9  # with more digits it may be a phone number or a card's
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _DERIVED = re.compile(r"(cv1-)?[0-9a-f]{24,64}", re.ASCII)
@@ -39,17 +40,28 @@ Shape: TypeAlias = Callable[[str, tuple[str, ...]], str | None]  # (text, privat
 Hide: TypeAlias = Callable[[str, Any], Any]  # (field, value) -> what stands in its place
 
 
-def word(text: str, _private: tuple[str, ...] = ()) -> str | None:
-    """Return *text* where it is one plain word and no number of somebody."""
+def word(text: str, private: tuple[str, ...] = ()) -> str | None:
+    """Return *text* where it is one plain word, no number of somebody, and repeats no secret."""
     if _UUID.fullmatch(text):
         return text
     plain = _WORD.fullmatch(text) and not _MANY_DIGITS.search(text)
-    return text if plain else None
+    if not plain or len(private) > _MOST_PRIVATE:
+        return None
+    told = text.casefold()
+    secrets = (secret.casefold() for secret in private if len(secret) >= _SHORTEST_SECRET)
+    return None if any(secret in told for secret in secrets) else text
+
+
+def is_made(key: str) -> bool:
+    """Tell whether an idempotency key is random or derived, and so tells nothing."""
+    return bool(_UUID.fullmatch(key) or _DERIVED.fullmatch(key))
 
 
 def key(text: str, private: tuple[str, ...] = ()) -> str | None:
     """Return an idempotency key without what could name somebody, should it hold any."""
-    return text if _UUID.fullmatch(text) or _DERIVED.fullmatch(text) else blank_out(text, private)
+    if is_made(text):
+        return text
+    return None if len(private) > _MOST_PRIVATE else blank_out(text, private)
 
 
 def _day(text: str, _private: tuple[str, ...]) -> str | None:

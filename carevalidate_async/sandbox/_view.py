@@ -93,8 +93,7 @@ def key_id(key: str, salt: bytes) -> str:
 
 def shown_key(key: str, body: bytes, headers: Mapping[str, str]) -> str:
     """Return what is shown of the idempotency key of a request with that body and headers."""
-    # Most keys are random or derived, and need no look at the rest.
-    private = () if _mask.key(key) == key else _mask.Mask(body, headers).private
+    private = () if _mask.is_made(key) else _mask.Mask(body, headers).private
     shown = _mask.key(key, private) or _mask.HIDDEN
     return shown if len(shown) <= _LONGEST_KEY else f"{shown[:_LONGEST_KEY]}…"
 

@@ -48,17 +48,18 @@ export const plural = (number, one, more = `${one}s`) => `${many(number)} ${numb
 
 export function durationOf(ms) {
   if (ms === null) return "…";
+  if (ms < 0.1) return "< 0.1 ms";
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   return ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
 export const MONEY = {
   "recorded": "recorded",
-  "recorded-unseen": "recorded, client cannot know",
+  "recorded-unseen": "recorded, client unsure",
   "replayed": "replayed key",
-  "replayed-unseen": "replayed key, client cannot know",
+  "replayed-unseen": "replayed key, client unsure",
   "rejected": "rejected",
-  "unrecorded-unseen": "not recorded, client cannot know",
+  "unrecorded-unseen": "not recorded, client unsure",
 };
 export function moneyOf(row) {
   if (row.money) return MONEY[row.money];

@@ -1,6 +1,6 @@
 // One exchange in full: what was asked, what was answered, and what that means for the money.
 
-import { ask, byId, element, many, moneyOf, plural, statusOf, timeOf, toast } from "./dom.js";
+import { ask, byId, durationOf, element, many, moneyOf, plural, statusOf, timeOf, toast } from "./dom.js";
 
 const MEANINGS = {
   "recorded": "It is on record, and the answer says so.",
@@ -155,7 +155,7 @@ export class Exchange {
 }
 
 function facts(told) {
-  const list = [["Arrived", timeOf(told.at)], ["Lasted", told.ms === null ? "…" : `${told.ms} ms`], ["Answer", statusOf(told)], ["Fault", told.fault ?? "none"]];
+  const list = [["Arrived", timeOf(told.at)], ["Lasted", durationOf(told.ms)], ["Answer", statusOf(told)], ["Fault", told.fault ?? "none"]];
   return element("dl", { className: "facts" }, ...list.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
 }
 

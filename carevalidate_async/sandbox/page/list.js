@@ -169,7 +169,7 @@ export class List {
     let said = this.shown.length === all ? plural(all, "request") : `${many(this.shown.length)} of ${plural(all, "request")}`;
     if (this.paused) said += `, paused, ${many(waiting)} more since`;
     if (byId("shown").textContent !== said) byId("shown").textContent = said;
-    byId("newest").hidden = this.following || !this.shown.length;
+    byId("newest").hidden = this.following || this.grid.scrollHeight <= this.grid.clientHeight;
     byId("empty").hidden = this.shown.length > 0;
     if (!this.shown.length) this.sayEmpty(all);
   }

@@ -51,14 +51,14 @@ export class Records {
         timeOf(payment.at), payment.operation, payment.case, payment.amount ?? "", payment.status ?? "",
         element("code", {}, payment.key_text ?? "none"), this.links(byKey.get(payment.key) ?? []),
       ]);
-      parts.push(table("Payments on record, the latest first", ["Time", "Operation", "Case", "Amount", "Status", "Key", "Requests with this key"], lines));
+      parts.push(table("payments", "Payments on record, the latest first", ["Time", "Operation", "Case", "Amount", "Status", "Key", "Requests with this key"], lines));
     }
     const held = new Set(payments.map((payment) => payment.key));
     const idle = [...byKey].filter(([key, rows]) => !held.has(key) && !rows.some((row) => /^(recorded|replayed)/.test(row.money ?? "")));
     if (idle.length) {
       parts.push(element("h2", {}, "Keys without a record"));
       const lines = idle.slice(-MOST_KEYS).reverse().map(([, rows]) => [element("code", {}, rows[0].key_text), this.links(rows)]);
-      parts.push(table("Keys that arrived and are not on record, the latest first", ["Key", "Requests with this key"], lines));
+      parts.push(table("keys", "Keys that arrived and are not on record, the latest first", ["Key", "Requests with this key"], lines));
     }
     this.place.replaceChildren(...parts);
     if (focused) this.place.querySelector(`[data-request="${focused}"]`)?.focus();
@@ -83,9 +83,9 @@ export class Records {
   }
 }
 
-function table(caption, heads, lines) {
+function table(kind, caption, heads, lines) {
   return element("div", { className: "wide", tabIndex: 0, role: "region", "aria-label": caption },
-    element("table", {},
+    element("table", { className: kind },
       element("caption", { className: "unseen" }, caption),
       element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
       element("tbody", {}, ...lines.map((cells) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell)))))));
