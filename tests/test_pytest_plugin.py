@@ -9,9 +9,18 @@ import shutil
 import subprocess
 import sys
 
+import aiohttp
 import pytest
 
+from carevalidate_async import pytest_plugin
+from carevalidate_async.sandbox import Fault
+from carevalidate_async.testing import BackgroundSandbox
+
 SUITES = pathlib.Path(__file__).parent / "suites"
+GUIDE = (SUITES.parents[1] / "docs" / "guides" / "testing.md").read_text(encoding="utf-8")
+SAMPLES = re.findall(r"^```py\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+# They stand for a conftest.py: a session has one sandbox.
+OF_THEIR_OWN = [text for text in SAMPLES if 'scope="session"' in text]
 INI = "[pytest]\naddopts = --strict-config --strict-markers -rA\nfilterwarnings = error\n"
 
 SAID = """\
@@ -29,15 +38,18 @@ LookupError: its own reason
 """
 
 
-def play(folder: pathlib.Path, suite: str, *arguments: str) -> tuple[dict[str, str], str]:
+def play(folder: pathlib.Path, suite: str | None, *arguments: str) -> tuple[dict[str, str], str]:
     """
     Run pytest on a suite, in *folder*, with no plugin but ours, and those in *arguments*.
+
+    Without a suite it is run on the tests that the folder has.
 
     Returns:
         What became of each test, and what was printed.
     """
     (folder / "pytest.ini").write_text(INI, encoding="utf-8")
-    shutil.copy(SUITES / f"{suite}.py", folder)  # Here our own conftest.py would be loaded, too.
+    if suite is not None:  # Here our own conftest.py would be loaded, too.
+        shutil.copy(SUITES / f"{suite}.py", folder)
     variables = {
         **os.environ,
         "CAREVALIDATE_API_KEY": "of-the-machine",
@@ -48,7 +60,7 @@ def play(folder: pathlib.Path, suite: str, *arguments: str) -> tuple[dict[str, s
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-m", "pytest", "-p", "carevalidate_async.pytest_plugin"),
-            *("-p", "no:cacheprovider", *arguments, f"{suite}.py"),
+            *("-p", "no:cacheprovider", *arguments, *([] if suite is None else [f"{suite}.py"])),
         ],
         capture_output=True,
         check=False,
@@ -60,6 +72,19 @@ def play(folder: pathlib.Path, suite: str, *arguments: str) -> tuple[dict[str, s
     found = re.findall(r"^([A-Z]+) \S*::(test_\w+)", done.stdout, re.MULTILINE)
     assert found, done.stdout + done.stderr
     return {name: outcome for outcome, name in found}, done.stdout
+
+
+def rows(text: str, first: str) -> dict[str, list[str]]:
+    """Return the rows of the Markdown table in *text* whose first column is headed *first*."""
+    _, _, below = text.partition(f"| {first} |")
+    found = {}
+    for line in below.splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        head, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        found[head.strip("`")] = cells
+    assert found
+    return found
 
 
 class TestFixtures:
@@ -142,3 +167,51 @@ class TestCost:
         outcomes, text = play(tmp_path, "unconcerned")
 
         assert {"test_nothing_was_loaded": "PASSED"} == outcomes, text
+
+
+class TestGuide:
+    @pytest.mark.parametrize(
+        "samples",
+        [
+            [text for text in SAMPLES if text not in OF_THEIR_OWN],
+            *([text] for text in OF_THEIR_OWN),
+        ],
+        ids=lambda samples: f"{len(samples)}-samples",
+    )
+    def test_samples(self, tmp_path: pathlib.Path, samples: list[str]) -> None:
+        """Each sample of docs/guides/testing.md passes as it stands."""
+        count = 0
+        for number, text in enumerate(samples):
+            if "stream_writer" in text and aiohttp.__version__.startswith("3.13."):
+                continue  # As the page says.
+            (tmp_path / f"test_{number}.py").write_text(text, encoding="utf-8")
+            count += len(re.findall(r"def test_", text))
+        options = "asyncio_mode=auto", "asyncio_default_fixture_loop_scope=function"
+        given = [f"-o{option}" for option in options]
+        _, said = play(tmp_path, None, "-p", "pytest_asyncio.plugin", *given)
+
+        assert count
+        assert f"= {count} passed in" in said, said
+
+    def test_fixtures(self) -> None:
+        """The fixtures of the page and of the plugin's docstring are those that there are."""
+        there = {
+            name
+            for name, value in vars(pytest_plugin).items()
+            if name.startswith(("carevalidate_", "planocore_")) and not isinstance(value, str)
+        }
+
+        assert there == rows(GUIDE, "fixture").keys()
+        assert rows(pytest_plugin.__doc__ or "", "fixture") == rows(GUIDE, "fixture")
+
+    def test_faults(self) -> None:
+        """The faults are those of the sandbox, in its words."""
+        assert [fault.name for fault in (Fault.OK, *Fault.EVERY)] == list(rows(GUIDE, "fault"))
+        told = "\n".join(line.strip() for line in (Fault.__doc__ or "").splitlines())
+        assert rows(told, "fault") == rows(GUIDE, "fault")
+
+    def test_assertions(self) -> None:
+        """So are the assertions."""
+        there = {name for name in vars(BackgroundSandbox) if name.startswith("assert_")}
+
+        assert there == {call.partition("(")[0] for call in rows(GUIDE, "assertion")}
