@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import json
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -222,18 +224,20 @@ class TestPage:
         for name in others:
             assert f"\n  carevalidate {name}\n" in help_of(path)
 
-    def test_whole_for_other_readers(self, path: str) -> None:
+    def test_whole_on_the_site(self, path: str) -> None:
         """
-        What makes a page of the commands from click's own attributes finds every section, and
-        every example on lines of its own.
+        The text that the site is made of has every section, and every example as a block.
         """
         command = COMMANDS[path]
+        text = f"{command.epilog}\n"
 
         for line in command.examples.values():
-            assert f"\n{line}\n" in f"{command.epilog}\n"
-        assert "\b" in (command.epilog or "")
+            block = textwrap.indent(f"$ {line}", "    ")
+            assert f".. code-block:: console\n\n{block}\n" in text
         for name in (*command.environment, *command.files, *map(str, command.statuses)):
-            assert f"\n{name}: " in (command.epilog or "")
+            assert f"\n``{name}``\n    " in text
+        for name in command.see_also:
+            assert f"``carevalidate {name}``" in text
 
 
 class TestGroups:
@@ -391,8 +395,9 @@ class TestVariables:
             lines = ["carevalidate completion bash"]
         else:
             lines = [x for x in COMMANDS[path].examples.values() if not re.search(r"[|<>]", x)]
-        with NatsServer(tmp_path / "streams") as server, monkeypatch.context() as here:
+        with contextlib.ExitStack() as stack, monkeypatch.context() as here:
             if path in BROKERED:
+                server = stack.enter_context(NatsServer(tmp_path / "streams"))
                 here.setenv("CAREVALIDATE_BROKER", server.url)
                 if path in {"collect", "dead-letter list", "dead-letter replay"}:
                     assert 0 == run("carevalidate enqueue payments.csv --job november")

@@ -34,15 +34,16 @@ def brought_by(name, seen):
                 try:
                     brought_by(needed.lower(), seen)
                 except importlib.metadata.PackageNotFoundError:
-                    pass  # for another Python or platform
+                    seen.discard(needed.lower())  # for another Python or platform
     return seen
 
 own = set()
 for name in sys.argv[1].split():
     brought_by(name, own)
-packages = importlib.metadata.packages_distributions()
-allowed = {module for module, brought in packages.items() if own & {b.lower() for b in brought}}
-allowed |= set(sys.stdlib_module_names) | {"carevalidate_async"}
+allowed = {"carevalidate_async", *sys.stdlib_module_names}
+for name in own:
+    for file in importlib.metadata.files(name):
+        allowed.add(file.parts[0].partition(".")[0])
 
 class Alone:
     def __init__(self, finder):

@@ -7,6 +7,7 @@ the variables that it reads, its files, its exit statuses and its examples, whic
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -83,7 +84,7 @@ class _Manual(click.Command):
         self.groups = dict(groups or {})
         self.see_also = tuple(see_also)
         super().__init__(*args, **options)
-        # For those who make a page of it and know of click's own sections alone.
+        # For what makes a site of the help, and knows of click's own sections alone.
         self.epilog = self._epilog()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -127,19 +128,16 @@ class _Manual(click.Command):
         return [f"carevalidate {name}" for name in self.see_also]
 
     def _epilog(self) -> str:
-        """Return all sections as paragraphs, whose lines click is told to leave alone."""
-        sections = {
-            title: [f"{name}: {text}" for name, text in rows]
-            for title, rows in self._tables().items()
-        }
-        sections["Examples"] = [
-            line for purpose, command in self.examples.items() for line in (f"{purpose}:", command)
-        ]
+        """Return all sections as reStructuredText, which the site is made of."""
+        parts = []
+        for title, rows in self._tables().items():
+            parts += [f"**{title}**", *(f"``{name}``\n    {text}" for name, text in rows)]
+        parts.append("**Examples**")
+        for purpose, line in self.examples.items():
+            parts += [f"{purpose}:", f".. code-block:: console\n\n{indent(f'$ {line}', '    ')}"]
         if self.see_also:
-            sections["See also"] = self._others()
-        return "\n\n".join(
-            f"{title}:\n\n\b\n" + "\n".join(lines) for title, lines in sections.items()
-        )
+            parts += ["**See also**", ", ".join(f"``{name}``" for name in self._others())]
+        return "\n\n".join(parts)
 
 
 def _write_lines(formatter: click.HelpFormatter, text: str) -> None:
