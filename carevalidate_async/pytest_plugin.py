@@ -14,7 +14,7 @@ They need pytest alone: no fixture is a coroutine, so tests may be plain functio
 | `carevalidate_url` | session | the sandbox's address, for what is set up once |
 | `carevalidate_sandbox_options` | session | arguments of `Sandbox`; override it to change them |
 
-Under any fixture of a test no retry waits, and no client of the package reaches another host.
+In a test that uses the sandbox no retry waits, and no client of the package reaches another host.
 
 | marker | meaning |
 |---|---|
@@ -29,13 +29,14 @@ To type checkers, one `Fault` and nothing else looks like a function to be marke
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from carevalidate_async.carevalidate import CareValidate
     from carevalidate_async.planocore import Planocore
@@ -90,7 +91,7 @@ def carevalidate_sandbox_options() -> dict[str, Any]:
     """
     Arguments of the `Sandbox`, by name.
 
-    Override it to serve another one, in a ``conftest.py``::
+    Override it, in a ``conftest.py`` or for a module or class, to serve another one::
 
         @pytest.fixture(scope="session")
         def carevalidate_sandbox_options():
@@ -100,26 +101,37 @@ def carevalidate_sandbox_options() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def _carevalidate_background(
-    carevalidate_sandbox_options: dict[str, Any],
-) -> Iterator[BackgroundSandbox]:
-    """The one sandbox of the session."""
+def _carevalidate_sandboxes() -> Iterator[Callable[[dict[str, Any]], BackgroundSandbox]]:
+    """What gives the session's sandbox with these options: one for each that a test asks for."""
     from carevalidate_async.sandbox import Sandbox
     from carevalidate_async.testing import BackgroundSandbox
 
-    with BackgroundSandbox(Sandbox(**carevalidate_sandbox_options)) as running:
-        yield running
+    running: list[tuple[dict[str, Any], BackgroundSandbox]] = []
+
+    def serve(options: dict[str, Any]) -> BackgroundSandbox:
+        for those, sandbox in running:
+            if those == options:
+                return sandbox
+        sandbox = stack.enter_context(BackgroundSandbox(Sandbox(**options)))
+        running.append(({**options}, sandbox))
+        return sandbox
+
+    with contextlib.ExitStack() as stack:
+        yield serve
 
 
 @pytest.fixture(scope="session")
-def carevalidate_url(_carevalidate_background: BackgroundSandbox) -> str:
+def carevalidate_url(
+    _carevalidate_sandboxes: Callable[[dict[str, Any]], BackgroundSandbox],
+    carevalidate_sandbox_options: dict[str, Any],
+) -> str:
     """
     The sandbox's address, the same for all tests of the session.
 
     For applications that are set up once. Their tests use ``carevalidate_sandbox`` besides, so that
     each begins with nothing on record.
     """
-    return _carevalidate_background.url
+    return _carevalidate_sandboxes(carevalidate_sandbox_options).url
 
 
 @pytest.fixture
@@ -142,7 +154,8 @@ def carevalidate_delays(request: pytest.FixtureRequest) -> Iterator[list[float]]
 @pytest.fixture
 def carevalidate_sandbox(
     request: pytest.FixtureRequest,
-    _carevalidate_background: BackgroundSandbox,
+    _carevalidate_sandboxes: Callable[[dict[str, Any]], BackgroundSandbox],
+    carevalidate_sandbox_options: dict[str, Any],
     carevalidate_delays: list[float],  # noqa: ARG001  # For its effect.
 ) -> Iterator[BackgroundSandbox]:
     """
@@ -153,7 +166,7 @@ def carevalidate_sandbox(
     """
     from carevalidate_async.testing import only_loopback
 
-    sandbox = _carevalidate_background
+    sandbox = _carevalidate_sandboxes(carevalidate_sandbox_options)
     sandbox.reset()
     for mark in reversed([*request.node.iter_markers(_FAULTS)]):  # Those of the class come first.
         _script(sandbox, mark)

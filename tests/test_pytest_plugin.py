@@ -19,8 +19,6 @@ from carevalidate_async.testing import BackgroundSandbox
 SUITES = pathlib.Path(__file__).parent / "suites"
 GUIDE = (SUITES.parents[1] / "docs" / "guides" / "testing.md").read_text(encoding="utf-8")
 SAMPLES = re.findall(r"^```py\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-# They stand for a conftest.py: a session has one sandbox.
-OF_THEIR_OWN = [text for text in SAMPLES if 'scope="session"' in text]
 INI = "[pytest]\naddopts = --strict-config --strict-markers -rA\nfilterwarnings = error\n"
 
 SAID = """\
@@ -170,18 +168,10 @@ class TestCost:
 
 
 class TestGuide:
-    @pytest.mark.parametrize(
-        "samples",
-        [
-            [text for text in SAMPLES if text not in OF_THEIR_OWN],
-            *([text] for text in OF_THEIR_OWN),
-        ],
-        ids=lambda samples: f"{len(samples)}-samples",
-    )
-    def test_samples(self, tmp_path: pathlib.Path, samples: list[str]) -> None:
+    def test_samples(self, tmp_path: pathlib.Path) -> None:
         """Each sample of docs/guides/testing.md passes as it stands."""
         count = 0
-        for number, text in enumerate(samples):
+        for number, text in enumerate(SAMPLES):
             if "stream_writer" in text and aiohttp.__version__.startswith("3.13."):
                 continue  # As the page says.
             (tmp_path / f"test_{number}.py").write_text(text, encoding="utf-8")
