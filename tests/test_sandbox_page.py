@@ -41,6 +41,7 @@ from canaries import (
     Seen,
 )
 from carevalidate_async import CareValidateError, Outcome, cli
+from carevalidate_async._commands import output
 from carevalidate_async._commands import sandbox as command
 from carevalidate_async.sandbox import Fault, Sandbox, _feed
 from carevalidate_async.sandbox import _page as page
@@ -49,7 +50,7 @@ from carevalidate_async.sandbox._mask import HIDDEN, Mask
 from carevalidate_async.sandbox._view import money, told
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 FOLDER = resources.files("carevalidate_async.sandbox").joinpath("page")
 JSON = {"Content-Type": "application/json"}
@@ -83,7 +84,7 @@ class Browser:
         async with self.http.post(url, data=data, headers={**JSON, **headers}) as said:
             return said.status, await said.json()
 
-    async def events(self, mark: str = "") -> AsyncIterator[tuple[str, Any, str]]:
+    async def events(self, mark: str = "") -> AsyncGenerator[tuple[str, Any, str], None]:
         """Give the feed's events: name, data, and the id to go on from."""
         url, headers = f"{self.sandbox.url}/_sandbox/feed", {"Last-Event-ID": mark}
         async with self.http.get(url, headers=headers if mark else {}) as said:
@@ -829,7 +830,7 @@ class TestControls:
         async with Sandbox(fault_rate=0.01) as sandbox:
             before = sandbox.faults
             browser = Browser(plain_http, sandbox)
-            chances = browser.sandbox and (await browser.post("script/clear", {}))[1]["chances"]
+            chances = (await browser.post("script/clear", {}))[1]["chances"]
             sandbox.faults = {}
             await browser.post("chances", {"chances": chances})
 
@@ -979,9 +980,9 @@ class TestFromPython:
         """A request that is forgotten before it ends takes nothing of what may be kept."""
         kept = Exchanges(2, 10_000)
         kept.add(slow := exchange(1, ended=False))
-        for _ in range(2):
-            kept.add(one := exchange(kept.received + 1))
-            kept.weigh(one)
+        kept.add(one := exchange(2))
+        kept.add(exchange(3))
+        kept.weigh(one)
         slow.seconds = 1.0
         kept.weigh(slow)
         kept.clear()
@@ -1008,7 +1009,7 @@ class TestCommand:
         """The command says where the page is, and opens it where it is asked to."""
         launched: list[str] = []
         monkeypatch.setattr(click, "launch", launched.append)
-        say = command.say
+        say = output.say
 
         def say_and_interrupt(text: str, stream: Any) -> bool:
             if text.startswith("http"):
