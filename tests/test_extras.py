@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import re
 import subprocess
@@ -64,12 +65,14 @@ for name in sys.stdin.read().split():
 """
 
 
+@functools.cache
 def needing() -> dict[str, set[str]]:
     """Return the modules that name an extra which they need, and which."""
     found: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "needs(" in text else ():
             match node:
                 case ast.Call(func=ast.Name(id="needs"), args=[ast.Constant(value=str(extra))]):
                     found.setdefault(name, set()).add(extra)
