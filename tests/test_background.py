@@ -40,8 +40,23 @@ def background() -> Iterator[BackgroundSandbox]:
         yield running
 
 
-def send(sandbox: BackgroundSandbox, **changes: Any) -> None:
-    """Send a confirmation by hand; None leaves a field out."""
+def send(sandbox: BackgroundSandbox, body: str) -> http.client.HTTPConnection:
+    """Send a body by hand, and leave its answer unread."""
+    connection = http.client.HTTPConnection(sandbox.url.removeprefix("http://"), timeout=5)
+    headers = {"cv-api-key": "test", "Content-Type": "application/json"}
+    connection.request("POST", "/api/v1/customer-payment-confirmation", body, headers)
+    return connection
+
+
+def post(sandbox: BackgroundSandbox, body: str) -> None:
+    """Send a body by hand, and wait for its answer."""
+    connection = send(sandbox, body)
+    connection.getresponse().read()
+    connection.close()
+
+
+def confirmation(**changes: Any) -> str:
+    """Return the body of a confirmation."""
     fields = {
         "caseId": "case-1",
         "amount": 5,
@@ -50,12 +65,7 @@ def send(sandbox: BackgroundSandbox, **changes: Any) -> None:
         "validUntil": "2026-12-01",
         **changes,
     }
-    body = json.dumps({name: value for name, value in fields.items() if value is not None})
-    connection = http.client.HTTPConnection(sandbox.url.removeprefix("http://"), timeout=5)
-    headers = {"cv-api-key": "test", "Content-Type": "application/json"}
-    connection.request("POST", "/api/v1/customer-payment-confirmation", body, headers)
-    connection.getresponse().read()
-    connection.close()
+    return json.dumps(fields)
 
 
 async def confirm(sandbox: BackgroundSandbox, *payments: Any) -> None:
@@ -126,18 +136,7 @@ class TestLife:
     def test_what_was_sent_is_served(self, background: BackgroundSandbox) -> None:
         """A request whose answer nobody waits for is on record before anybody looks."""
         for number in range(20):
-            connection = http.client.HTTPConnection(background.url.removeprefix("http://"))
-            body = json.dumps(
-                {
-                    "caseId": f"case-{number}",
-                    "amount": 5,
-                    "paymentDate": "2026-11-02",
-                    "status": "PAID",
-                    "validUntil": "2026-12-01",
-                }
-            )
-            headers = {"cv-api-key": "test", "Content-Type": "application/json"}
-            connection.request("POST", "/api/v1/customer-payment-confirmation", body, headers)
+            connection = send(background, confirmation(caseId=f"case-{number}"))
             background.assert_recorded(case_id=f"case-{number}")
             connection.close()
 
@@ -233,6 +232,13 @@ class TestRecorded:
         with pytest.raises(AssertionError, match="<- operation is create_case_payment"):
             background.assert_recorded(operation="confirm_payment")
 
+    def test_differences(self, background: BackgroundSandbox) -> None:
+        """What is otherwise, or not there, is told by field."""
+        asyncio.run(confirm(background, PAYMENT))
+
+        with pytest.raises(AssertionError, match="<- decision_id is None, description is None, am"):
+            background.assert_recorded(decision_id="d-1", description="A visit", amount=1)
+
     def test_what_cannot_be(self, background: BackgroundSandbox) -> None:
         """A field that no payment has, and a float, are refused, also where none is wanted."""
         with pytest.raises(TypeError, match="has no field 'caseid'; it has amount, description"):
@@ -304,16 +310,21 @@ class TestDuplicates:
 
     def test_no_key(self, background: BackgroundSandbox) -> None:
         """A payment without a key could be there twice."""
-        send(background)
+        post(background, confirmation())
 
         with pytest.raises(AssertionError, match=r"without an idempotency key:\n  1\. confirm_pay"):
             background.assert_no_duplicates()
 
     def test_other_contents(self, background: BackgroundSandbox) -> None:
         """A key under which another payment was sent before hides that payment."""
-        send(background, idempotencyKey="key-1")
-        send(background, idempotencyKey="key-1", amount=6)
-        send(background, idempotencyKey=7)
+        for body in (
+            confirmation(idempotencyKey="key-1"),
+            confirmation(idempotencyKey="key-1", amount=6),
+            confirmation(idempotencyKey=7),
+            "no JSON",
+            "[]",
+        ):
+            post(background, body)
 
         with pytest.raises(AssertionError, match=r"different contents under .*:\n  1\. key-1$"):
             background.assert_no_duplicates()
