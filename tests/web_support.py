@@ -177,7 +177,7 @@ async def served(application: Any, **options: Any) -> AsyncIterator[App]:
     """Serve *application* in this process with uvicorn; it is shut down at the end."""
     config = uvicorn.Config(application, port=0, log_config=None, lifespan="on", **options)
     server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # pytest's own
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]  # pytest's own
     task = asyncio.create_task(server.serve())
     await happens(lambda: server.started or task.done())
     if task.done():

@@ -35,6 +35,9 @@ GRACE = 20.0
 """Seconds that work which has begun may take to settle when the application ends."""
 
 
+_ALIKE = frozenset({CasePaymentRequest, PaymentConfirmation})
+
+
 class VendorOptions(TypedDict, total=False):
     """
     How an application's clients are made, and how they end.
@@ -232,7 +235,8 @@ class _Finishing(Session):
         )
         same: Hashable = None
         # Of two clicks at a time the second has the first one's answer, the payment's id included.
-        if type(request) in {PaymentConfirmation, CasePaymentRequest} and request.idempotency_key:
+        # What others make of these classes may not be hashable.
+        if type(request) in _ALIKE and getattr(request, "idempotency_key", None) is not None:
             same = (operation.name, tuple(path.items()), accept_duplicate, request)
         return await self._unfinished.finish(call, operation.name, same)
 

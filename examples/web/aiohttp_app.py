@@ -39,11 +39,11 @@ async def sandbox_ctx(_: web.Application) -> AsyncIterator[None]:
     """Have a sandbox where there is no credential."""
     if "CAREVALIDATE_API_KEY" in os.environ:
         yield
-    else:
-        async with Sandbox(api_key="test") as sandbox:
-            os.environ["CAREVALIDATE_API_KEY"] = "test"
-            os.environ["CAREVALIDATE_BASE_URL"] = sandbox.url
-            yield
+        return
+    async with Sandbox(api_key="test") as sandbox:
+        os.environ["CAREVALIDATE_API_KEY"] = "test"
+        os.environ["CAREVALIDATE_BASE_URL"] = sandbox.url
+        yield
 
 
 def client() -> CareValidate:
@@ -127,7 +127,12 @@ app.cleanup_ctx.extend([sandbox_ctx, vendors_ctx(care=client, grace=20)])
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--sandbox", action="store_true", help="also where there is a credential")
+    args = parser.parse_args()
+    if args.sandbox:
+        os.environ.pop("CAREVALIDATE_API_KEY", None)
     logging.basicConfig(level=logging.INFO)
-    port = parser.parse_args().port
     # Who hangs up frees what serves them; the payment goes on.
-    web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=5, handler_cancellation=True)
+    web.run_app(
+        app, host="127.0.0.1", port=args.port, shutdown_timeout=5, handler_cancellation=True
+    )

@@ -47,11 +47,11 @@ async def own_lifespan(_: Litestar) -> AsyncIterator[None]:
     """Open what the application has beside the clients: here, perhaps, a sandbox."""
     if "CAREVALIDATE_API_KEY" in os.environ:
         yield
-    else:
-        async with Sandbox(api_key="test") as sandbox:
-            os.environ["CAREVALIDATE_API_KEY"] = "test"
-            os.environ["CAREVALIDATE_BASE_URL"] = sandbox.url
-            yield
+        return
+    async with Sandbox(api_key="test") as sandbox:
+        os.environ["CAREVALIDATE_API_KEY"] = "test"
+        os.environ["CAREVALIDATE_BASE_URL"] = sandbox.url
+        yield
 
 
 def client() -> CareValidate:
@@ -143,7 +143,11 @@ app = Litestar(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--sandbox", action="store_true", help="also where there is a credential")
+    args = parser.parse_args()
+    if args.sandbox:
+        os.environ.pop("CAREVALIDATE_API_KEY", None)
     logging.basicConfig(level=logging.INFO)
     # uvicorn raises the signal again once it has shut down in peace.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(app, port=parser.parse_args().port, timeout_graceful_shutdown=5)
+    uvicorn.run(app, port=args.port, timeout_graceful_shutdown=5)
