@@ -81,8 +81,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def browser(session: nox.Session) -> None:
-    """A run's report in a real browser: any Chromium that is on PATH."""
-    session.run("pytest", "-q", "-n", "2", "tests/test_report_browser.py", *session.posargs)
+    """The pages in a real browser, a run's report and the sandbox: any Chromium that is on PATH."""
+    files = ("tests/test_report_browser.py", "tests/test_sandbox_browser.py")
+    session.run("pytest", "-q", "-n", "2", *files, *session.posargs)
 
 
 @nox.session
@@ -103,6 +104,12 @@ def package(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *built)
     session.run("check-wheel-contents", *wheels)
     session.run("python", "-m", "release.smokes", *wheels, *session.posargs, env=env)
+
+
+@nox.session(python=False)
+def version(session: nox.Session) -> None:
+    """With a number: make the files those of that release. Without: what it still lacks."""
+    session.run("python", "-m", "release.version", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
 @nox.session(python=False)

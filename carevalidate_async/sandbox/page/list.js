@@ -220,8 +220,9 @@ export class List {
     const { shown } = this;
     if (!shown.length) return;
     const at = shown.findIndex((row) => row.number === this.active);
-    const next = at < 0 ? (step > 0 ? 0 : shown.length - 1) : at + step;
-    const row = shown[Math.min(shown.length - 1, Math.max(0, next))];
+    // Without an active one, from the end that the step leads away from.
+    const from = at < 0 && step === -1 ? shown.length : at;
+    const row = shown[Math.min(shown.length - 1, Math.max(0, from + step))];
     this.go(row.number, this.opened !== null);
   }
 
