@@ -232,6 +232,7 @@ PLAYED = {
 # Those of other pages, or of one block ("page: its first line"), are not, for a reason.
 NOT_PLAYED = {
     "CONTRIBUTING.md": "they set an environment up, and run the checks themselves",
+    "RELEASING.md": "they make a release; test_release.py and nox -s package run what makes none",
     "README.md": ".ci/run runs those that set it up; the others are those of the guides",
     "docs/explanation/performance.md": "a benchmark, which takes minutes",
     "docs/explanation/scale.md": "a simulation, which takes minutes",
@@ -242,6 +243,7 @@ NOT_PLAYED = {
 # Samples that are there to be read, by page and language, each with its reason.
 READ_ONLY = {
     ("docs/guides/operations.md", "js"): "runs in a payer's browser, with Stripe's library",
+    ("docs/guides/testing.md", "py"): "tests; test_pytest_plugin.py runs pytest on them",
     ("docs/tutorial.md", "py"): "talks to the vendor, which takes an account",
 }
 SERVED = re.compile(r"\$ carevalidate sandbox --port (\d+)\n")
@@ -440,10 +442,11 @@ class TestPages:
             name.partition("-")[0]
             for text in PAGES.values()
             for names in re.findall(r"nox -s ([a-z0-9. -]+)", text)
-            for name in names.split()
+            for name in names.partition("--")[0].split()
         }
 
         sessions = {"audit", "bench", "docs", "lint", "lock", "lowest", "mutants", "tests", "types"}
+        sessions |= {"api", "package", "version"}
         assert sessions == named & known
         assert set() == named - known
 
