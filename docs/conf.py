@@ -41,7 +41,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(opentelemetry|prometheus_client|pytest|redis|starlette|structlog)\b.*"),
     # The same, as signatures have them that are not evaluated.
     ("py:class", r"(Kafka|Nats|Rabbit|Redis)Broker|JetStreamContext|Metric|Msg|Redis"),
-    ("py:class", r"(Consumer|Stream)Config"),
+    ("py:class", r"(App|Consumer|Stream)Config|HTTPConnection|Request|Scope|web\.\w+"),
+    ("py:class", r"(Meter|Tracer)Provider"),
     ("py:obj", r"RetentionPolicy\..*"),
     # What a signature names and nobody is to make: type variables, and classes of private files.
     ("py:(class|obj)", r"(.*\.)?(\w*T|_\w+)"),
@@ -58,7 +59,6 @@ myst_enable_extensions = ["colon_fence"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
@@ -78,6 +78,7 @@ html_theme = "furo"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False

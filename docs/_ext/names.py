@@ -69,6 +69,7 @@ MODULES = frozenset(
     {"asyncio", "collections", "collections.abc", "contextlib", "datetime", "decimal", "enum"}
     | {"pathlib", "ssl", "time", "types", "typing", "uuid"}
 )
+LINKED = frozenset({"class", "exception", "function"})
 FUNCTIONS = frozenset({"str", "int", "float", "bytes", "bool", "object", "dict", "list", "tuple"})
 
 
@@ -151,14 +152,23 @@ def link_code(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for code in list(doctree.findall(nodes.literal)):
         full = f"{PACKAGE}.{code.astext()}"
         name = full if full in objects else code.astext()
-        # Names of methods alone may be anything's; those in a signature or a link have theirs.
         if name not in objects or "." not in name or _is_linked(code):
+            continue
+        # A bare name of a module may be a command's or an option's, and is a word.
+        if objects[name].objtype not in LINKED and "." not in code.astext():
             continue
         entry = objects[name]
         address = app.builder.get_relative_uri(docname, entry.docname)
         link = nodes.reference("", "", internal=True, refuri=f"{address}#{entry.node_id}")
         code.replace_self(link)
         link += code
+
+
+def put_dashes(_app: Sphinx, doctree: nodes.document, _docname: str) -> None:
+    """Make the two hyphens that Sphinx puts after the name of a parameter one dash."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text.astext() == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
 
 
 def _is_linked(node: Node) -> bool:
@@ -174,4 +184,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("name", NameRole())
     app.connect("missing-reference", resolve)
     app.connect("doctree-resolved", link_code)
+    app.connect("doctree-resolved", put_dashes)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
