@@ -226,6 +226,7 @@ async def meet(got: Reply | NoReply | CareValidateError) -> tuple[str, str, str]
 PLAYED = {
     "docs/guides/bulk.md": 2,
     "docs/guides/operations.md": 0,
+    "docs/guides/sandbox.md": 0,
     "docs/guides/unknown-outcomes.md": 2,
     "docs/tutorial.md": 3,
 }
@@ -401,6 +402,7 @@ class TestExamples:
                 "docs/guides/bulk.md",
                 "docs/guides/key-rotation.md",
                 "docs/guides/operations.md",
+                "docs/guides/sandbox.md",
                 "docs/guides/tuning.md",
                 "docs/guides/unknown-outcomes.md",
                 "docs/reference/cli.md",

@@ -12,6 +12,8 @@ It takes each operation's method and path from the operation itself, and reads a
 its own, so that it judges what the client sends. It is stricter than the pages: it also refuses
 fields that they do not list, and amounts finer than a cent.
 
+The folder `page` holds the page's own files, as the browser gets them.
+
 | file | purpose |
 |---|---|
 | `_answers.py` | the documented bodies |
@@ -23,7 +25,6 @@ fields that they do not list, and amounts finer than a cent.
 | `_routes.py` | which operation a request line means |
 | `_exchanges.py` | the requests that arrived, as many as are kept |
 | `_handler.py` | takes a request in, and does to the wire what its fault says |
-| `_server.py` | the server's life: `Sandbox` |
 | `_mask.py` | what of an exchange may be shown |
 | `_copies.py` | a request as a command or a script to run |
 | `_controls.py` | what the page can change |
@@ -31,7 +32,7 @@ fields that they do not list, and amounts finer than a cent.
 | `_guard.py` | who may ask for the page |
 | `_feed.py` | what arrived, as server-sent events |
 | `_page.py` | serves the page |
-| `page/` | the page's own files, as the browser gets them |
+| `_server.py` | the server's life: `Sandbox` |
 | `openapi.json` | what it serves at `/openapi.json` |
 """
 
