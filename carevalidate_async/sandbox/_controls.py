@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from carevalidate_async.sandbox._faults import BY_CHANCE, Fault
 
 if TYPE_CHECKING:
     from carevalidate_async.sandbox._ledger import Ledger
-    from carevalidate_async.sandbox._server import Sandbox
 
 MOST_SCRIPTED = 1000
 """Faults that the page lets wait."""
@@ -26,11 +25,39 @@ _PARAMETERS: Mapping[str, tuple[type, ...]] = {
 Fields: TypeAlias = Mapping[str, Any]
 
 
+class Controlled(Protocol):
+    """What the page knows of the sandbox; `Sandbox` says what each of these is."""
+
+    faults: Mapping[Fault, float]
+    rate_limit: float | None
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def received(self) -> int: ...
+
+    @property
+    def rate_burst(self) -> int: ...
+
+    @property
+    def script_left(self) -> tuple[Fault, ...]: ...
+
+    @property
+    def scripted(self) -> Mapping[str | None, tuple[Fault, ...]]: ...
+
+    def script(self, *faults: Fault, operation: str | None = None) -> None: ...
+
+    def clear_script(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+
 class ControlError(Exception):
     """The page asks for what there is not; the message says what, for people."""
 
 
-def state(sandbox: Sandbox, ledger: Ledger) -> dict[str, Any]:
+def state(sandbox: Controlled, ledger: Ledger) -> dict[str, Any]:
     """Return what the page shows beside the requests."""
     return {
         "received": sandbox.received,
@@ -56,7 +83,7 @@ def label(fault: Fault) -> str:
     return repr(shown).removeprefix("Fault.")
 
 
-def script(sandbox: Sandbox, fields: Fields) -> None:
+def script(sandbox: Controlled, fields: Fields) -> None:
     """Let the next requests of an operation meet a fault: ``fault``, ``times``, ``operation``."""
     fault, times = _fault(fields), fields.get("times", 1)
     operation = fields.get("operation")
@@ -69,12 +96,12 @@ def script(sandbox: Sandbox, fields: Fields) -> None:
     sandbox.script(*[fault] * times, operation=operation)
 
 
-def clear_script(sandbox: Sandbox, _fields: Fields) -> None:
+def clear_script(sandbox: Controlled, _fields: Fields) -> None:
     """Forget what is scripted."""
     sandbox.clear_script()
 
 
-def set_chances(sandbox: Sandbox, fields: Fields) -> None:
+def set_chances(sandbox: Controlled, fields: Fields) -> None:
     """Set how likely each fault is: ``chances``, a number from 0 to 1 by the fault's label."""
     chances = fields.get("chances")
     if not isinstance(chances, dict):
@@ -88,7 +115,7 @@ def set_chances(sandbox: Sandbox, fields: Fields) -> None:
     sandbox.faults = {known[name]: chance for name, chance in chances.items()}
 
 
-def set_rate_limit(sandbox: Sandbox, fields: Fields) -> None:
+def set_rate_limit(sandbox: Controlled, fields: Fields) -> None:
     """Set how many requests a second are admitted: ``rate``, a number above 0, or null for any."""
     rate = fields.get("rate")
     if rate is not None and not (_is_a(rate, (int, float)) and 0 < rate <= HIGHEST_RATE):
@@ -96,12 +123,12 @@ def set_rate_limit(sandbox: Sandbox, fields: Fields) -> None:
     sandbox.rate_limit = rate
 
 
-def reset(sandbox: Sandbox, _fields: Fields) -> None:
+def reset(sandbox: Controlled, _fields: Fields) -> None:
     """Forget everything that arrived, is on record or is scripted."""
     sandbox.reset()
 
 
-CONTROLS: Mapping[str, Callable[[Sandbox, Fields], None]] = {
+CONTROLS: Mapping[str, Callable[[Controlled, Fields], None]] = {
     "script": script,
     "script/clear": clear_script,
     "chances": set_chances,

@@ -27,9 +27,9 @@ from carevalidate_async.sandbox._view import detail, key_id, shown_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from carevalidate_async.sandbox._controls import Controlled
     from carevalidate_async.sandbox._exchanges import Exchanges
     from carevalidate_async.sandbox._ledger import Ledger, RecordedPayment
-    from carevalidate_async.sandbox._server import Sandbox
 
 PREFIX = "/_sandbox/"
 """What all that the page loads stands below."""
@@ -93,7 +93,7 @@ class Page:
         ledger: What is on record there.
     """
 
-    def __init__(self, sandbox: Sandbox, exchanges: Exchanges, ledger: Ledger) -> None:
+    def __init__(self, sandbox: Controlled, exchanges: Exchanges, ledger: Ledger) -> None:
         self._sandbox = sandbox
         self._exchanges = exchanges
         self._ledger = ledger
