@@ -77,15 +77,15 @@ class _Manual(click.Command):
         see_also: Iterable[str] = (),
         **options: Any,  # noqa: ANN401 - click's
     ) -> None:
-        self.statuses = dict(statuses)
-        self.examples = dict(examples)
-        self.environment = dict(environment or {})
-        self.files = dict(files or {})
-        self.groups = dict(groups or {})
-        self.see_also = tuple(see_also)
-        super().__init__(*args, **options)
+        self.statuses: dict[int, str] = dict(statuses)
+        self.examples: dict[str, str] = dict(examples)
+        self.environment: dict[str, str] = dict(environment or {})
+        self.files: dict[str, str] = dict(files or {})
+        self.groups: dict[str, tuple[str, ...]] = dict(groups or {})
+        self.see_also: tuple[str, ...] = tuple(see_also)
         # For what makes a site of the help, and knows of click's own sections alone.
-        self.epilog = self._epilog()
+        options["epilog"] = self._epilog()
+        super().__init__(*args, **options)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""
@@ -163,7 +163,7 @@ class ManualGroup(_Manual, click.Group):
         chapters: Mapping[str, tuple[str, ...]],
         **options: Any,  # noqa: ANN401 - click's
     ) -> None:
-        self.chapters = dict(chapters)
+        self.chapters: dict[str, tuple[str, ...]] = dict(chapters)
         super().__init__(*args, **options)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
