@@ -63,7 +63,7 @@ class Calls:
     __slots__ = ("_waiters", "count")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self._waiters: set[asyncio.Future[None]] = set()
 
     def begin(self) -> None:

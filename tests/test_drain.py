@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import attrs
 import pytest
 
 import virtual
-from calls import CALLS, CONFIRM, PAYMENT, Calling, settle
+from calls import CALLS, CONFIRM, PAYMENT, Calling, Client, settle
 from carevalidate_async import (
     AnswerLostError,
     CareValidateError,
@@ -294,6 +295,42 @@ class TestClose:
             assert virtual.now() < 1
 
         virtual.run(then())
+
+    # Such a loop leaves its own sockets behind, whoever made them.
+    @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_calls_of_a_loop_closed_the_hard_way(self) -> None:
+        """Nor are those that a loop left in their midst when it was closed."""
+        loop = asyncio.new_event_loop()
+
+        async def first() -> tuple[Client, asyncio.Task[Any], RawServer]:
+            server = await RawServer(silent).__aenter__()
+            client = CONFIRM.client(server.url)
+            (call,) = await begun(server, CONFIRM.ask(client))
+            return client, call, server
+
+        client, call, server = loop.run_until_complete(first())
+        loop.close()
+
+        async def then() -> None:
+            assert 1 == client._session._transport.calls.count
+            await client.aclose(grace=60)
+            assert virtual.now() < 1
+
+        virtual.run(then())
+        assert not call.done()
+        del call, server, loop
+        gc.collect()
+
+    async def test_does_not_depend_on_calls(self) -> None:
+        """A close that waits ends with one that does not, even where no call does."""
+        client = CONFIRM.client("http://127.0.0.1:9")
+        client._session._transport.calls.begin()
+        first = asyncio.create_task(client.aclose(grace=600))
+        await settle()
+        assert not first.done()
+        await client.aclose()
+        await asyncio.wait_for(first, 10)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

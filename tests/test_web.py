@@ -173,6 +173,31 @@ class TestFinish:
 
         assert 2 == len(server.requests)
 
+    @pytest.mark.parametrize("first", ["the end", "the caller"])
+    async def test_at_the_same_moment(self, first: str, heard: Callable[[], list[str]]) -> None:
+        """An end that comes as the caller goes is told once."""
+        now = asyncio.Event()
+        async with RawServer() as server, Vendors(care=care_at(server.url)) as vendors:
+
+            async def work() -> str:
+                await now.wait()
+                return "done"
+
+            call = asyncio.create_task(vendors.finish(work()))
+            await settle()
+            if first == "the end":
+                (task,) = vendors._unfinished._tasks
+                task.add_done_callback(lambda _: call.cancel())
+                now.set()
+            else:
+                now.set()
+                call.cancel()
+            await asyncio.wait([call])
+            await settle()
+
+        assert call.cancelled()
+        assert 1 == len(heard())
+
     async def test_work(self, heard: Callable[[], list[str]]) -> None:
         """What belongs to a payment is done with it, though the caller is gone."""
         told: list[Unheard] = []

@@ -89,7 +89,7 @@ class Vendors:
         self._own: list[CareValidate | Planocore] = []
         self._care = self._finishing(care) if care is not None else None
         self._plano = self._finishing(plano) if plano is not None else None
-        self.seen_keys = SeenKeys()
+        self.seen_keys: SeenKeys = SeenKeys()
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
