@@ -205,6 +205,24 @@ class TestMetadata:
 
         assert ("py3-none-any", "true") == (said["Tag"], said["Root-Is-Purelib"])
 
+    @pytest.mark.parametrize(
+        ("code", "told"),
+        [
+            ("asyncio.run(confirm())", ""),
+            ("raise SystemExit(3)", "exit status 3"),
+            ("print('odd')", "odd\n"),
+        ],
+    )
+    def test_a_try_that_fails_is_told(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
+    ) -> None:
+        """
+        What a smoke prints, and a status other than 0, is wrong.
+        """
+        monkeypatch.setitem(smokes.SMOKES, "x", code)
+
+        assert told == smokes.smoke("x", pathlib.Path(sys.prefix), tmp_path / "x")
+
 
 class TestRelease:
     def test_is_built_of_what_is_committed(self, tmp_path: pathlib.Path) -> None:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -209,41 +210,45 @@ def uv(*arguments: str) -> None:
     subprocess.run(["uv", *arguments, "--quiet", "--no-config"], check=True)
 
 
-def smoke(extra: str, environment: pathlib.Path, folder: pathlib.Path) -> subprocess.Popen[str]:
-    """Begin to do what an extra is for, in a folder of its own."""
+def smoke(extra: str, environment: pathlib.Path, folder: pathlib.Path) -> str:
+    """Do what an extra is for, in a folder of its own; return what went wrong."""
     folder.mkdir()
     payments = (ROOT / "examples/payments.csv").read_bytes()
     (folder / "payments.csv").write_bytes(payments)
     (folder / "smoke.py").write_text(BEFORE + SMOKES[extra], encoding="utf-8")
     ours = ("PYTHON", "CAREVALIDATE_", "PLANOCORE_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return subprocess.Popen(
+    done = subprocess.run(
         [str(environment / "bin/python"), "-I", "smoke.py"],
+        check=False,
         cwd=folder,
         env={**kept, "CAREVALIDATE_API_KEY": "test", "PLANOCORE_TOKEN": "test"},
         stderr=subprocess.STDOUT,
         stdout=subprocess.PIPE,
         text=True,
+        timeout=120,
     )
+    return done.stdout or ("" if done.returncode == 0 else f"exit status {done.returncode}")
 
 
 def main(arguments: list[str]) -> int:
     """Install and try what the arguments name, and tell how it went."""
     wheel = pathlib.Path(arguments[0]).resolve()
-    failed = []
+    failed = False
     with tempfile.TemporaryDirectory(prefix="carevalidate-") as name:
         folder = pathlib.Path(name)
-        for extra in arguments[1:] or extras_of(wheel):
+
+        def attempt(extra: str) -> tuple[str, float, str]:
             began = time.monotonic()
-            called = extra or "no extra"
             install(wheel, extra, folder / f"env-{extra}")
-            process = smoke(extra, folder / f"env-{extra}", folder / f"run-{extra}")
-            said, _ = process.communicate(timeout=60)
-            well = (0, "") == (process.returncode, said)
-            print(f"{'passed' if well else 'FAILED'}  {called}, {time.monotonic() - began:.1f} s")
-            if not well:
-                failed.append(called)
-                print(said)
+            wrong = smoke(extra, folder / f"env-{extra}", folder / f"run-{extra}")
+            return extra or "no extra", time.monotonic() - began, wrong
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for called, seconds, wrong in pool.map(attempt, arguments[1:] or extras_of(wheel)):
+                print(f"{'FAILED' if wrong else 'passed'}  {called}, {seconds:.1f} s", flush=True)
+                print(wrong, end="")
+                failed = failed or bool(wrong)
     return 1 if failed else 0
 
 
