@@ -109,6 +109,19 @@ def run(line: str) -> int:
     return CliRunner().invoke(cli.cli, words(line)).exit_code
 
 
+@contextlib.contextmanager
+def at_its_end() -> Iterator[None]:
+    """Have nothing to read from standard input, however pytest was started."""
+    before = os.dup(0)
+    try:
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
 @pytest.fixture
 def sandbox(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A sandbox in place of both vendors, and a folder that has the files of the examples."""
@@ -388,7 +401,8 @@ class TestVariables:
         if path in {"status", "export", "settle"}:
             in_doubt(sandbox)
         if path == "sandbox":
-            lines = ["carevalidate sandbox --port 1 --seed x"]  # it has none to read
+            # Taken: it ends when it would begin to serve.
+            lines = [f"carevalidate sandbox --port {sandbox.url.rpartition(':')[2]}"]
         elif path == "worker":
             lines = ["carevalidate worker --while-stdin"]
         elif path == "completion":
@@ -396,6 +410,7 @@ class TestVariables:
         else:
             lines = [x for x in COMMANDS[path].examples.values() if not re.search(r"[|<>]", x)]
         with contextlib.ExitStack() as stack, monkeypatch.context() as here:
+            stack.enter_context(at_its_end())
             if path in BROKERED:
                 server = stack.enter_context(NatsServer(tmp_path / "streams"))
                 here.setenv("CAREVALIDATE_BROKER", server.url)
