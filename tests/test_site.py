@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import functools
 import html.parser
+import http.server
 import importlib
 import json
 import os
 import pathlib
 import pkgutil
 import re
+import shutil
+import threading
 import urllib.parse
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -247,3 +250,90 @@ class TestLinks:
             (name, link) for name in pages for link in page(name).fetched if foreign.match(link)
         ]
         assert [] == re.findall(r"url\(\s*['\"]?(?:https?:)?//[^)]*\)|@import[^;]*//[^;]*", styles)
+
+
+def _nothing(*_: object) -> None:
+    """Log no request."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Serve the site: from a file, scripts may not fetch what they search."""
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": _nothing})
+    handler = functools.partial(quiet, directory=SITE)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    driver = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("needs a Chromium on PATH")
+    with driver.sync_playwright() as playwright:
+        # Chromium's sandbox refuses to be run by root, as containers do.
+        options = [] if os.geteuid() else ["--no-sandbox"]
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
+
+
+class TestBrowser:
+    """The site in any Chromium on PATH, by what the dependency group `browser` installs."""
+
+    @pytest.mark.timeout(180)  # the first start of a browser takes its time
+    @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+    def test_everybody_can_read_it(
+        self, chromium: Any, address: str, scheme: str, width: int
+    ) -> None:
+        """
+        A page of each kind is no wider than the window, and axe finds nothing against WCAG 2.1 AA.
+        """
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright", exc_type=ImportError)
+        rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+        found = {}
+        context = chromium.new_context(
+            color_scheme=scheme, viewport={"width": width, "height": 900}
+        )
+        for name in ("index", "guides/tuning", "reference/api/idempotency"):
+            window = context.new_page()
+            window.goto(f"{address}/{name}.html")
+            wider = window.evaluate(
+                "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            broken = axe.Axe().run(window, options=rules).response["violations"]
+            found[name] = (wider, [rule["id"] for rule in broken])
+            window.close()
+        context.close()
+
+        assert dict.fromkeys(found, (0, [])) == found
+
+    @pytest.mark.timeout(180)
+    def test_search(self, chromium: Any, address: str) -> None:
+        """
+        The search finds a function by its name and a guide by its words, and reaches no other host.
+        """
+        asked: list[str] = []
+        window = chromium.new_page()
+        window.on("request", lambda request: asked.append(request.url))
+        found = {}
+        for words in ("derive_idempotency_key", "rotation secret"):
+            window.goto(f"{address}/search.html?q={urllib.parse.quote(words)}")
+            window.wait_for_selector("ul.search li a")
+            links = window.eval_on_selector_all("ul.search li a", "all => all.map((a) => a.href)")
+            found[words] = {link.partition("#")[0].removeprefix(f"{address}/") for link in links}
+        window.close()
+
+        assert "reference/api/idempotency.html" in {
+            link.partition("?")[0] for link in found["derive_idempotency_key"]
+        }
+        assert "guides/key-rotation.html" in {
+            link.partition("?")[0] for link in found["rotation secret"]
+        }
+        assert [] == [url for url in asked if not url.startswith(address)]
