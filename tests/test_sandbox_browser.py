@@ -21,7 +21,7 @@ import pytest
 
 from asking import CONFIRMATION, GOOD, PATH
 from canaries import EMAIL, KEY
-from carevalidate_async.sandbox import Fault, Sandbox
+from carevalidate_async.sandbox import Fault, Sandbox, _feed
 from chromium import MARKS, WIDE, driver, objections, running_chromium, sized
 from cli_support import running_sandbox, wait_for
 
@@ -234,8 +234,8 @@ class TestLive:
         page = show()
         confirm(sandbox, "one")
         expect(rows(page)).to_have_count(1)
-        server = sandbox._runner and sandbox._runner.server
-        loop = server and server._loop  # type: ignore[attr-defined]  # of the sandbox's thread
+        runner: Any = sandbox._runner
+        loop = runner.server._loop  # of the sandbox's thread
         sandbox._port = int(sandbox.url.rpartition(":")[2])
         asyncio.run_coroutine_threadsafe(sandbox.aclose(), loop).result()
         expect(page.locator("#connection")).to_contain_text("not connected")
@@ -275,6 +275,26 @@ class TestManyRequests:
         assert 80 > max(drawn)
         assert 3000 > nodes
         assert page.locator("#skipped").is_hidden()
+
+    def test_forgets(self, show: Any, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The page holds so many rows at most, and what somebody reads stays where it is."""
+        monkeypatch.setattr(_feed, "BACKLOG", 300)  # and a thousand more before some are dropped
+        page = show()
+        arrived = page.locator("#count-requests")
+        for number in range(1, 6):
+            for thread in flood(sandbox, 250):
+                thread.join()
+            expect(arrived).to_have_text(f"{number * 250:,}")
+        page.focus("#grid")
+        page.keyboard.press("End")
+        page.keyboard.press("PageUp")
+        expect(page.locator("#newest")).to_be_visible()
+        chosen = page.locator("#grid").get_attribute("aria-activedescendant")
+        for thread in flood(sandbox, 250):
+            thread.join()
+        expect(arrived).to_have_text("1,500")
+        expect(page.locator("#shown")).to_have_text(re.compile(r"^\d{3} requests$"))
+        expect(page.locator(f"#{chosen}")).to_be_in_viewport()
 
     def test_follows(self, show: Any, sandbox: Sandbox) -> None:
         """The newest request is in sight, unless somebody scrolled away from it."""

@@ -10,6 +10,7 @@ const MEANINGS = {
   "rejected": "Nothing was recorded, and the answer says so.",
   "unrecorded-unseen": "Nothing was recorded, but the client cannot know",
 };
+const MOST_LINKS = 50;
 const UNANSWERED = {
   reset: "There was no answer: the connection was reset",
   gone: "There was no answer: the client hung up first",
@@ -28,6 +29,7 @@ export class Exchange {
 
   async open(number, { focus = false } = {}) {
     this.number = number;
+    this.told = null;
     let told;
     try {
       told = await ask(`requests/${number}`);
@@ -142,13 +144,14 @@ export class Exchange {
   sameKey(told) {
     if (told.key === null) return [];
     const same = this.rows.filter((row) => row.key === told.key);
-    const items = same.map((row) => {
+    const items = same.slice(0, MOST_LINKS).map((row) => {
       const words = `Request ${row.number}: ${moneyOf(row)}, ${statusOf(row)}`;
       if (row.number === told.number) return element("li", { "aria-current": "true" }, `${words} (this one)`);
       const button = element("button", { type: "button", className: "link" }, words);
       button.addEventListener("click", () => this.go(row.number));
       return element("li", {}, button);
     });
+    if (same.length > MOST_LINKS) items.push(element("li", {}, plural(same.length - MOST_LINKS, "more request")));
     const said = same.length > 1 ? `${plural(same.length, "request")} carried the same key.` : "No other request carried this key.";
     return [element("h3", {}, "Idempotency key"), element("p", {}, element("code", {}, told.key_text)), element("p", {}, said), element("ul", { className: "same" }, ...items)];
   }

@@ -54,16 +54,23 @@ export class List {
   changed(again) {
     const filtered = this.filter() !== null;
     if (!this.paused) {
-      if (again === "gone" || (again === "other" && filtered)) return this.refilter();
+      if (again === "gone" || (again === "other" && filtered)) return this.refilter(true);
       this.take(filtered ? this.filter() : null);
     }
     this.draw();
   }
 
-  refilter() {
+  // Choose the rows anew; where asked to, what stands at the top stays there.
+  refilter(stay = false) {
+    const { grid, height } = this;
+    const top = this.shown[Math.floor(grid.scrollTop / height)];
     this.shown = [];
     this.seenUpTo = 0;
     this.take(this.filter());
+    if (stay && top && !this.following) {
+      const at = this.shown.findIndex((row) => row.number >= top.number);
+      grid.scrollTop = at * height + (grid.scrollTop % height);
+    }
     this.draw();
   }
 

@@ -115,7 +115,6 @@ function take(batch) {
   if (rows.length > about.most_rows + SPARE) {
     const gone = rows.splice(0, rows.length - about.most_rows);
     for (const row of gone) byNumber.delete(row.number);
-    list.grid.scrollTop -= list.following ? 0 : gone.length * list.height;
     again = "gone";
   }
   skipped += batch.skipped;

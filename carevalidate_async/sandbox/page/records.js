@@ -4,6 +4,7 @@ import { ask, byId, element, moneyOf, plural, timeOf } from "./dom.js";
 
 const PAUSE = 1000; // milliseconds between two looks
 const MOST_KEYS = 200;
+const MOST_LINKS = 20; // of one key
 
 export class Records {
   // rows: those that the page holds. go: called with the number of a request to read.
@@ -41,7 +42,9 @@ export class Records {
     const focused = document.activeElement?.dataset?.request;
     const byKey = new Map();
     for (const row of this.rows) {
-      if (row.key !== null) byKey.set(row.key, [...(byKey.get(row.key) ?? []), row]);
+      if (row.key === null) continue;
+      if (byKey.has(row.key)) byKey.get(row.key).push(row);
+      else byKey.set(row.key, [row]);
     }
     const parts = [element("h2", {}, "Payments on record"), this.totals()];
     if (!total) parts.push(element("p", {}, "No payment is on record yet."));
@@ -72,13 +75,13 @@ export class Records {
 
   links(rows) {
     if (!rows.length) return element("span", { className: "soft" }, "not kept any more");
-    const items = rows.slice(0, 20).map((row) => {
+    const items = rows.slice(0, MOST_LINKS).map((row) => {
       const button = element("button", { type: "button", className: "link" }, `#${row.number} ${moneyOf(row)}`);
       button.dataset.request = row.number;
       button.addEventListener("click", () => this.go(row.number));
       return element("li", {}, button);
     });
-    if (rows.length > 20) items.push(element("li", {}, plural(rows.length - 20, "more request", "more requests")));
+    if (rows.length > MOST_LINKS) items.push(element("li", {}, plural(rows.length - MOST_LINKS, "more request")));
     return element("ul", { className: "same" }, ...items);
   }
 }
