@@ -8,11 +8,13 @@ nobody closed it. A process that forks leaves them to its parent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import os
 import warnings
 import weakref
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import attrs
@@ -22,7 +24,7 @@ from carevalidate_async._flights import Flights
 from carevalidate_async.errors import ClientClosedError, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 
 @attrs.define(kw_only=True)
@@ -212,7 +214,8 @@ class Pool:
         """
         Refuse new calls, and close the connections that are ours; a second call does nothing.
 
-        What `rest` holds up ends when they are closed, and so do the requests under way.
+        What `rest` holds up ends when they are closed, and so do the requests under way. An event
+        loop that uses them, and that nobody runs, is run for as long as that takes, on a thread.
 
         Args:
             grace: Seconds that calls under way may take to settle before.
@@ -243,18 +246,27 @@ class Pool:
 
     async def _close(self) -> None:
         home = self._held.home
-        loop = asyncio.get_running_loop()
         self.closed = True
         self._held.home = None
         self.calls.wait_no_more()  # of another `aclose`, which is more patient
-        if home is None or home.loop is loop:
-            for waiter in self._resting:
-                if not waiter.done():
-                    waiter.set_result(None)
-            if home is not None:
-                home.flights.end_all()
-        if home is not None and home.keeper is not None:
+        if home is None or home.loop is asyncio.get_running_loop():
+            await self._end(home)
+        elif not home.loop.is_closed():
+            # It rests, and what it holds can be closed by it alone.
+            await asyncio.to_thread(_run_at_rest, home.loop, self._end(home))
+        elif home.keeper is not None:
+            # This only forgets the connections; they died with the loop.
             await home.keeper.aclose()
+
+    async def _end(self, home: Home | None) -> None:
+        """Wake what rests, end what is under way, and close the connections, in their loop."""
+        for waiter in self._resting:
+            if not waiter.done():
+                waiter.set_result(None)
+        if home is not None:
+            home.flights.end_all()
+            if home.keeper is not None:
+                await home.keeper.aclose()
 
     def leave_to_parent(self) -> None:
         """
@@ -325,6 +337,18 @@ async def _keep(
         await session.close()
         if direct is not None:
             direct.close()
+
+
+def _run_at_rest(loop: asyncio.AbstractEventLoop, what: Coroutine[Any, Any, None]) -> None:
+    """Run *what* in a loop that nobody runs."""
+    try:
+        # Its own thread may run it again, or have closed it, since we looked. Nobody holds the
+        # keeper any more then, and the loop closes the connections as those of a forgotten client.
+        with contextlib.suppress(RuntimeError):
+            loop.run_until_complete(what)
+    finally:
+        if inspect.getcoroutinestate(what) == inspect.CORO_CREATED:
+            what.close()
 
 
 def _let_go(held: _Held) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +22,7 @@ from carevalidate_async import (
     Outcome,
     RetryPolicy,
 )
+from carevalidate_async._pool import Pool
 from carevalidate_async.planocore import Planocore
 from raw_server import RawServer, answers, late, once, silent
 
@@ -331,6 +333,60 @@ class TestClose:
         assert not first.done()
         await client.aclose()
         await asyncio.wait_for(first, 10)
+
+    @pytest.mark.parametrize("way", ["direct", "session"])
+    async def test_of_a_loop_that_rests(self, way: Any) -> None:
+        """
+        What a loop uses that nobody runs is closed from another, and nothing complains: neither of
+        connections that are kept, nor if that loop never runs again.
+        """
+        loop = asyncio.new_event_loop()
+        async with RawServer() as server:
+            client = CONFIRM.client(server.url, transport=way)
+            await asyncio.to_thread(loop.run_until_complete, CONFIRM.ask(client))
+            await client.aclose(grace=60)
+            await asyncio.wait(server._tasks)
+            assert client.closed
+        loop.close()
+        del client
+        gc.collect()
+
+    async def test_calls_of_a_loop_that_rests(self) -> None:
+        """A call that such a loop left in the midst ends once that runs again, as in doubt."""
+        here, loop = asyncio.get_running_loop(), asyncio.new_event_loop()
+        async with RawServer(silent) as server:
+
+            async def arrived() -> None:
+                told = asyncio.run_coroutine_threadsafe(server.arrived(1), here)
+                await asyncio.wrap_future(told)
+
+            client = CONFIRM.client(server.url)
+            call = loop.create_task(CONFIRM.ask(client))
+            await asyncio.to_thread(loop.run_until_complete, arrived())
+            await client.aclose(grace=60)
+            await asyncio.to_thread(loop.run_until_complete, asyncio.wait([call]))
+            met = call.exception()
+            assert isinstance(met, AnswerLostError)
+            assert (UNKNOWN, GaveUp.CLOSED) == (met.outcome, met.gave_up)
+            assert 1 == len(server.requests)
+        loop.close()
+
+    async def test_of_a_loop_that_runs_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that begins to run at that very moment closes its connections by itself."""
+        monkeypatch.setattr(Pool, "_check_closing", lambda _: None)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        async with RawServer() as server:
+            client = CONFIRM.client(server.url)
+            asked = asyncio.run_coroutine_threadsafe(CONFIRM.ask(client), loop)
+            await asyncio.wrap_future(asked)
+            await client.aclose()
+            await asyncio.wait(server._tasks)
+            assert client.closed
+        loop.call_soon_threadsafe(loop.stop)
+        await asyncio.to_thread(thread.join)
+        loop.close()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from carevalidate_async.sandbox import Sandbox
@@ -191,13 +190,7 @@ class BackgroundSandbox:
             ConfigurationError: An event loop that is running uses it: close it there.
             RuntimeError: The sandbox is not running.
         """
-        loop = _loop_of(client)
-        if loop is None or loop.is_closed() or loop.is_running():
-            self._run(client.aclose())
-            return
-        # A loop that rests closes its connections itself; on a thread, since one may run in this.
-        with ThreadPoolExecutor(1) as executor:
-            executor.submit(loop.run_until_complete, client.aclose()).result()
+        self._run(client.aclose())
 
     def assert_recorded(
         self, *, times: int = 1, operation: str | None = None, **fields: object
@@ -305,11 +298,6 @@ class BackgroundSandbox:
             what.close()
             raise RuntimeError("the sandbox is not running: use with, or start()")
         return self._thread.run(what)
-
-
-def _loop_of(client: Client) -> asyncio.AbstractEventLoop | None:
-    home = client._session._transport._pool._held.home  # noqa: SLF001 - of the same package
-    return None if home is None else home.loop
 
 
 def _raise(wrong: str | None) -> None:
