@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pathlib
 import random
+import re
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import ClientError
 
 from carevalidate_async import webhooks
 from carevalidate_async.sandbox import Fault, Sandbox
-from web_support import APPS, CASE, Answer, App, example, happens, paid
+from web_support import APPS, CASE, EXAMPLES, Answer, App, example, happens, paid
 
-if TYPE_CHECKING:
-    import pathlib
-
+ROOT = pathlib.Path(__file__).parents[1]
+GUIDE = (ROOT / "docs" / "guides" / "web-servers.md").read_text(encoding="utf-8")
 MANY = 200
 FEW = 20
 SECRET = "whsec-of-the-example"
@@ -191,3 +191,14 @@ async def terminate(app: App, sandbox: Sandbox) -> None:
     assert 0 == status
     assert [200] * FEW == [answer.status for answer in answers]
     assert {f"case-{number}": 1 for number in range(FEW)} == records(sandbox)
+
+
+@pytest.mark.parametrize("name", APPS)
+async def test_own_sandbox(name: str, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """With ``--sandbox`` an example needs no account, and asks none that there is."""
+    async with example(name, sandbox, tmp_path, "--sandbox") as app:
+        answer = await app.ask("/payments", paid())
+
+        assert 0 == await app.ended(signal.SIGTERM)
+    assert (200, 0) == (answer.status, sandbox.received)
+    assert EXAMPLES / f"{name}.py" == ROOT / re.findall(rf"python (\S+{name}\.py)`", GUIDE)[0]

@@ -134,7 +134,9 @@ async def session() -> AsyncIterator[ClientSession]:
 
 
 @contextlib.asynccontextmanager
-async def example(name: str, sandbox: Sandbox, folder: pathlib.Path) -> AsyncIterator[App]:
+async def example(
+    name: str, sandbox: Sandbox, folder: pathlib.Path, *options: str
+) -> AsyncIterator[App]:
     """Run an example as its guide says, with the credential and the address of *sandbox*."""
     port, log = free_port(), folder / f"{name}.log"
     env = {
@@ -146,6 +148,7 @@ async def example(name: str, sandbox: Sandbox, folder: pathlib.Path) -> AsyncIte
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--port", str(port)),
+            *options,
             stdout=output,
             stderr=output,
             env=env,

@@ -118,7 +118,7 @@ async def webhook_event(request: Request, secret: str | Iterable[str]) -> Webhoo
     return await read_event(request.stream(), request.headers.get(SIGNATURE_HEADER), secret)
 
 
-async def answer_problem(request: Request, error: Exception) -> Response:
+async def _answer_problem(request: Request, error: Exception) -> Response:
     """Answer with the problem that *error* is."""
     if isinstance(error, ProblemError):
         problem = error.problem
@@ -129,7 +129,7 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 
 PROBLEM_HANDLERS: dict[Any, Callable[[Request, Exception], Any]] = {
-    CareValidateError: answer_problem,
-    ProblemError: answer_problem,
+    CareValidateError: _answer_problem,
+    ProblemError: _answer_problem,
 }
 """For the application's ``exception_handlers``: problem documents for what calls raise."""
