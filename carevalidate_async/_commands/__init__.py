@@ -13,6 +13,7 @@ A file imports only from those above it.
 | `key_age.py` | the option that says how old a key may be |
 | `files.py` | the files of a run: rows in, rejects and a page out |
 | `plain.py` | a single call in plain values |
+| `one_call.py` | one call, and its answer shown |
 | `single.py` | the commands of a single call |
 | `progress.py` | how a run shows itself while it goes on |
 | `voice.py` | what `confirm` says to people |

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import re
 import sys
-import tempfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +17,19 @@ from carevalidate_async._commands.command import (
     HOST,
     JSON,
     Options,
-    StopError,
     command,
     open_care,
     takes,
 )
 from carevalidate_async._commands.confirm_journal import (
     ROTATED_KEY,
+    check_kind,
     end_run,
+    journal_path,
     note_beginning,
     note_old_keys,
     open_journal,
+    target_of,
 )
 from carevalidate_async._commands.ending import last_words, write_page
 from carevalidate_async._commands.files import (
@@ -46,7 +45,6 @@ from carevalidate_async._commands.files import (
 )
 from carevalidate_async._commands.key_age import KEY_AGE
 from carevalidate_async._commands.manual import CARE, Manual
-from carevalidate_async._commands.output import name_of
 from carevalidate_async._commands.signals import Stops
 from carevalidate_async._commands.voice import Voice, note_ignored
 
@@ -195,9 +193,9 @@ async def _confirm(
     dry_run = options["dry_run"]
     async with contextlib.AsyncExitStack() as stack:
         # In this order: what can be wrong is found before anything is made or sent.
-        target = _target(options)
-        path = _journal_path(file, target, options)
-        _check_kind(path, wants_folder=False)
+        target = target_of(options)
+        path = journal_path(file, target, options)
+        check_kind(path, wants_folder=False)
         rejects_path = None if dry_run else options["rejects"]
         check_paths(
             FILE=0 if file == "-" else file,
@@ -271,46 +269,14 @@ async def _confirm(
 async def _with_workers(file: str, reader: RowReader, options: Options, stops: Stops) -> int:
     from carevalidate_async._commands.crew import Order, confirm_with_workers
 
-    target = _target(options)
-    folder = _journal_path(file, target, options, kind="queue")
+    target = target_of(options)
+    folder = journal_path(file, target, options, kind="queue")
     check_paths(
         FILE=0 if file == "-" else file,
         journal=folder,
         rejects=options["rejects"],
         report=options["report"],
     )
-    _check_kind(folder, wants_folder=True)
+    check_kind(folder, wants_folder=True)
     order = Order(file=file, reader=reader, folder=folder, target=target, options=options)
     return await confirm_with_workers(order, stops)
-
-
-def _target(options: Options) -> str:
-    """Return what the journal is bound to: the origin, or the word sandbox."""
-    from carevalidate_async._config import checked_origin
-    from carevalidate_async.carevalidate import origin_of
-
-    if options["sandbox"]:
-        return "sandbox"
-    origin = origin_of(options["environment"], options["base_url"])
-    return checked_origin(origin, allow_insecure=False)
-
-
-def _journal_path(file: str, target: str, options: Options, kind: str = "journal") -> str:
-    from carevalidate_async.carevalidate import ORIGINS
-
-    if options["journal"]:
-        return str(options["journal"])
-    name = next((name for name, origin in ORIGINS.items() if origin == target), None)
-    label = name or re.sub(r"[^A-Za-z0-9.]+", "-", target.partition("://")[2] or target)
-    path = f"{'stdin' if file == '-' else file}.{label}.{kind}"
-    if not options["sandbox"]:
-        return path
-    if options["dry_run"]:
-        return ""  # a rehearsal starts clean each time; its sandbox forgets everything too
-    return os.path.join(tempfile.mkdtemp(prefix="carevalidate-"), os.path.basename(path))
-
-
-def _check_kind(path: str, *, wants_folder: bool) -> None:
-    if os.path.exists(path) and os.path.isdir(path) != wants_folder:
-        kind = "is no folder, as a queue is" if wants_folder else "is a folder, and no journal"
-        raise StopError(f"--journal: {name_of(path)} {kind}")

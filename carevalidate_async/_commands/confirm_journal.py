@@ -1,10 +1,12 @@
-"""The journal of the command ``confirm``: opened, what there is to say about it, and its end."""
+"""The journal of the command ``confirm``: where it is, its beginning, its end, and what to say."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +27,45 @@ ROTATED_KEY = click.option(
     is_flag=True,
     help="The API key is a new one of the organization that the journal was begun for.",
 )
+
+
+def target_of(options: Options) -> str:
+    """Return what the journal is bound to: the origin, or the word sandbox."""
+    from carevalidate_async._config import checked_origin
+    from carevalidate_async.carevalidate import origin_of
+
+    if options["sandbox"]:
+        return "sandbox"
+    origin = origin_of(options["environment"], options["base_url"])
+    return checked_origin(origin, allow_insecure=False)
+
+
+def journal_path(file: str, target: str, options: Options, kind: str = "journal") -> str:
+    """Return where the journal is, or with another *kind* the queue; a rehearsal's is nowhere."""
+    from carevalidate_async.carevalidate import ORIGINS
+
+    if options["journal"]:
+        return str(options["journal"])
+    name = next((name for name, origin in ORIGINS.items() if origin == target), None)
+    label = name or re.sub(r"[^A-Za-z0-9.]+", "-", target.partition("://")[2] or target)
+    path = f"{'stdin' if file == '-' else file}.{label}.{kind}"
+    if not options["sandbox"]:
+        return path
+    if options["dry_run"]:
+        return ""  # a rehearsal starts clean each time; its sandbox forgets everything too
+    return os.path.join(tempfile.mkdtemp(prefix="carevalidate-"), os.path.basename(path))
+
+
+def check_kind(path: str, *, wants_folder: bool) -> None:
+    """
+    Look whether a journal can be at *path*, or a queue, which is a folder.
+
+    Raises:
+        StopError: There is the other one.
+    """
+    if os.path.exists(path) and os.path.isdir(path) != wants_folder:
+        kind = "is no folder, as a queue is" if wants_folder else "is a folder, and no journal"
+        raise StopError(f"--journal: {name_of(path)} {kind}")
 
 
 async def open_journal(

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from carevalidate_async._commands.command import (
     ENVIRONMENT,
     HOST,
-    INTERRUPTED,
     JSON,
     PATIENCE,
-    Options,
-    StopError,
     command,
     open_care,
-    open_input,
     open_planocore,
     takes,
 )
 from carevalidate_async._commands.manual import CARE, PLANOCORE, WRONG, Manual
-from carevalidate_async._commands.output import print_json, say
-from carevalidate_async._commands.signals import Interruption
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from carevalidate_async._operation import Operation
-    from carevalidate_async.models import Answer
+from carevalidate_async._commands.one_call import one_call
 
 _INPUT = click.option(
     "--input",
@@ -54,104 +41,6 @@ def _statuses(done: str) -> dict[int, str]:
         2: WRONG,
         130: "interrupted: it may have been carried out",
     }
-
-
-def _single(
-    operation: Operation[Any, Any],
-    options: Options,
-    *layers: Mapping[str, Any],
-    connect: Callable[[contextlib.AsyncExitStack, Options], Awaitable[Any]],
-    before: tuple[object, ...] = (),
-    **arguments: object,
-) -> int:
-    """
-    Carry out one call and show its answer, or what its error means.
-
-    Args:
-        operation: Which one.
-
-        options: Of the command.
-
-        layers: The request's fields; later ones win.
-
-        connect: Makes the client.
-
-        before: Arguments before the request.
-
-        arguments: Further ones.
-    """
-    import asyncio
-
-    from carevalidate_async._commands import plain
-    from carevalidate_async.errors import (
-        AnswerLostError,
-        CareValidateError,
-        ConfigurationError,
-        InvalidRequestError,
-        Outcome,
-    )
-
-    async def call(request: object, interruption: Interruption) -> Answer:
-        interruption.attach()
-        async with contextlib.AsyncExitStack() as stack:
-            client = await connect(stack, options)
-            answer: Answer = await getattr(client, operation.name)(*before, request, **arguments)
-            return answer
-
-    def fail(error: CareValidateError) -> int:
-        say(plain.explain(error, operation), sys.stderr)
-        if options["as_json"]:
-            print_json(plain.error_document(error, operation))
-        return 2 if isinstance(error, InvalidRequestError | ConfigurationError) else 1
-
-    def interrupted(outcome: Outcome, key: str | None) -> int:
-        again = outcome is Outcome.NOT_SENT or operation.idempotency.repeatable
-        lost = AnswerLostError("interrupted", outcome=outcome, retryable=again, idempotency_key=key)
-        fail(lost)
-        return INTERRUPTED
-
-    try:
-        source = options["source"]
-        document = {} if source is None else plain.read_document(_read(source))
-        request, key = plain.keyed(plain.build(operation.takes, document, *layers), operation)
-    except CareValidateError as error:
-        return fail(error)
-    except KeyboardInterrupt:
-        return interrupted(Outcome.NOT_SENT, None)
-    with Interruption() as interruption:
-        try:
-            answer = asyncio.run(call(request, interruption))
-        except CareValidateError as error:
-            return fail(error)
-        except asyncio.CancelledError:
-            return interrupted(Outcome.UNKNOWN, key)  # nobody knows better
-        return _show(answer, key, as_json=options["as_json"])
-
-
-def _show(answer: Answer, key: str | None, *, as_json: bool) -> int:
-    from carevalidate_async._commands import plain
-
-    if as_json:
-        shown = print_json(plain.answer_document(answer))
-    else:
-        shown = say(plain.answer_text(answer), sys.stdout)
-    if not shown:
-        under = "" if key is None else f", under the idempotency key {key}"
-        say(f"Error: it was carried out{under}, but its answer could not be shown", sys.stderr)
-    return 0 if shown else 1
-
-
-def _read(source: str) -> bytes:
-    name = "standard input" if source == "-" else source
-    if source == "-" and sys.stdin is None:
-        raise StopError(f"{name}: is closed")
-    try:
-        if source == "-":
-            return sys.stdin.buffer.read()
-        with open_input(source) as stream:
-            return stream.read()
-    except OSError as error:
-        raise StopError(f"{name}: {error.strerror}") from None
 
 
 @click.command(
@@ -193,7 +82,7 @@ def intent(
 
     metadata = {"email": email, "phone": phone} if email or phone else None
     fields = {"amount": amount, "payment_method_types": method or None, "metadata": metadata}
-    return _single(CREATE_PAYMENT_INTENT, options, fields, connect=open_care)
+    return one_call(CREATE_PAYMENT_INTENT, options, fields, connect=open_care)
 
 
 @click.command(
@@ -238,7 +127,7 @@ def case_payment(case_id: str, **options: Any) -> int:  # noqa: ANN401 - click's
 
     names = ("amount", "description", "product_id", "status", "idempotency_key", "preauthorize")
     fields = {name: options[name] for name in names}
-    return _single(CREATE_CASE_PAYMENT, options, fields, connect=open_care, before=(case_id,))
+    return one_call(CREATE_CASE_PAYMENT, options, fields, connect=open_care, before=(case_id,))
 
 
 @click.command(
@@ -286,7 +175,7 @@ def update_user(**options: Any) -> int:  # noqa: ANN401 - click's options
     address = {f.name: options[f.name] for f in attrs.fields(ShippingAddress)}
     given = {name: value for name, value in address.items() if value is not None}
     fields = {**{name: options[name] for name in names}, "shipping_address": given or None}
-    return _single(UPDATE_USER_PAYMENT, options, fields, connect=open_care)
+    return one_call(UPDATE_USER_PAYMENT, options, fields, connect=open_care)
 
 
 @click.command(
@@ -339,7 +228,7 @@ def update_payment_method(payment_method_id: int, **options: Any) -> int:  # noq
 
     fields = {f.name: options[f.name] for f in attrs.fields(PaymentMethodUpdate)}
     views = {name: options[name] for name in ("view", "application_view", "session_view")}
-    return _single(
+    return one_call(
         UPDATE_PAYMENT_METHOD,
         options,
         fields,
