@@ -34,9 +34,10 @@ from carevalidate_async._commands.worker import worker
     },
     environment={**CARE, **PLANOCORE, **BROKER_URL, **REDIS_URL},
     statuses={
-        0: "all is well: what was asked for is on record",
-        1: "not all is; what is not, is told",
-        2: "the command, its configuration or its input is wrong, and nothing was sent",
+        0: "what was asked for is done, and on record",
+        1: "not all of it is; what is not, is told",
+        2: "the command, its configuration, its input or the API key is wrong; the help of each "
+        "command says what that means for payments",
         130: "interrupted",
     },
     examples={

@@ -57,7 +57,8 @@ STOPPING = "Stopping: what this worker holds is finished first; once more to sto
     environment={**BROKER_URL, **REDIS_URL, **CARE},
     statuses={
         0: "it was told to end",
-        2: "the command or the broker is wrong, or the API key was refused",
+        2: "the command or the broker is wrong, or the API key was refused; what it confirmed "
+        "before is on record",
         130: "it was interrupted before it had begun",
     },
     examples={
