@@ -39,6 +39,7 @@ from carevalidate_async import (
     sandbox,
 )
 from carevalidate_async._body import MAX_ANSWER_BYTES
+from carevalidate_async._commands.confirm import confirm
 from carevalidate_async._commands.voice import SHOWN_PROBLEMS, summary_document
 from carevalidate_async._config import Settings
 from carevalidate_async._files.fields import ERROR_COLUMNS, REQUIRED, SPELLED
@@ -756,7 +757,7 @@ class TestBulk:
         told = {0, 1, 2, 130}
 
         assert told == set(map(int, table("docs/guides/bulk.md", "status")))
-        assert told == cli.confirm.statuses.keys()
+        assert told == confirm.statuses.keys()
         assert status == summary(**ended).exit_status
 
     async def test_journal(self, tmp_path: pathlib.Path) -> None:
