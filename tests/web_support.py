@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from carevalidate_async.sandbox import Sandbox
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples" / "web"
+SECRET = "whsec-of-a-test"
 APPS = ("aiohttp_app", "fastapi_app", "litestar_app")
 CASE = "9f0f2f70-f536-4b1d-8ed4-c831f4a4bcab"
 
@@ -143,6 +144,7 @@ async def example(
         **os.environ,
         "CAREVALIDATE_API_KEY": "test",
         "CAREVALIDATE_BASE_URL": sandbox.url,
+        "CAREVALIDATE_WEBHOOK_SECRET": SECRET,
         "PYTHONUNBUFFERED": "1",
     }
     with log.open("ab") as output:

@@ -132,11 +132,14 @@ class Unfinished:
         # In a loop, since work may begin other work.
         while self._tasks and (left := ends - loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left)
+        if self._tasks:
+            names = ", ".join(sorted({task.get_name() for task in self._tasks}))
+            words = "%d not settled within %g seconds; they end now: %s"
+            _logger.error(words, len(self._tasks), seconds, names)
 
     async def cut_off(self) -> None:
         """Let what has lost its clients tell its end, and cancel what is left then."""
         if self._tasks:
-            _logger.error("%d calls or so had not settled in time; they end now", len(self._tasks))
             await asyncio.wait(self._tasks, timeout=_LAST)
         left = tuple(self._tasks)
         for task in left:

@@ -31,7 +31,7 @@ from carevalidate_async.integrations.aiohttp import (
 from carevalidate_async.sandbox import Sandbox
 
 logger = logging.getLogger(__name__)
-SECRET = os.environ.get("CAREVALIDATE_WEBHOOK_SECRET", "whsec-of-the-example")
+SECRET = os.environ.get("CAREVALIDATE_WEBHOOK_SECRET", "")  # without one no webhook is believed
 routes = web.RouteTableDef()
 
 
@@ -44,11 +44,6 @@ async def sandbox_ctx(_: web.Application) -> AsyncIterator[None]:
         os.environ["CAREVALIDATE_API_KEY"] = "test"
         os.environ["CAREVALIDATE_BASE_URL"] = sandbox.url
         yield
-
-
-def client() -> CareValidate:
-    """Make the client: no caller waits for longer than this deadline."""
-    return CareValidate(deadline=15)
 
 
 def user_of(request: web.Request) -> str:
@@ -122,7 +117,7 @@ async def health(request: web.Request) -> web.Response:
 
 app = web.Application(middlewares=[problems])
 app.add_routes(routes)
-app.cleanup_ctx.extend([sandbox_ctx, vendors_ctx(care=client, grace=20)])
+app.cleanup_ctx.extend([sandbox_ctx, vendors_ctx(care=lambda: CareValidate(deadline=15), grace=20)])
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

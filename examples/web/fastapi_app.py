@@ -39,7 +39,7 @@ from carevalidate_async.sandbox import Sandbox
 from carevalidate_async.webhooks import WebhookEvent
 
 logger = logging.getLogger(__name__)
-SECRET = os.environ.get("CAREVALIDATE_WEBHOOK_SECRET", "whsec-of-the-example")
+SECRET = os.environ.get("CAREVALIDATE_WEBHOOK_SECRET", "")  # without one no webhook is believed
 
 
 @contextlib.asynccontextmanager
@@ -54,13 +54,9 @@ async def own_lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def client() -> CareValidate:
-    """Make the client: no caller waits for longer than this deadline."""
-    return CareValidate(deadline=15)
-
-
 app = FastAPI(
-    lifespan=lifespan(own_lifespan, care=client, grace=20), exception_handlers=PROBLEM_HANDLERS
+    lifespan=lifespan(own_lifespan, care=lambda: CareValidate(deadline=15), grace=20),
+    exception_handlers=PROBLEM_HANDLERS,
 )
 # Whoever authenticates your users says who they are; their keys are their own.
 UserId = Annotated[str, Header(alias="X-User-Id", min_length=1)]

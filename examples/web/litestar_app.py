@@ -39,7 +39,7 @@ from carevalidate_async.integrations.litestar import (
 from carevalidate_async.sandbox import Sandbox
 
 logger = logging.getLogger(__name__)
-SECRET = os.environ.get("CAREVALIDATE_WEBHOOK_SECRET", "whsec-of-the-example")
+SECRET = os.environ.get("CAREVALIDATE_WEBHOOK_SECRET", "")  # without one no webhook is believed
 
 
 @contextlib.asynccontextmanager
@@ -52,11 +52,6 @@ async def own_lifespan(_: Litestar) -> AsyncIterator[None]:
         os.environ["CAREVALIDATE_API_KEY"] = "test"
         os.environ["CAREVALIDATE_BASE_URL"] = sandbox.url
         yield
-
-
-def client() -> CareValidate:
-    """Make the client: no caller waits for longer than this deadline."""
-    return CareValidate(deadline=15)
 
 
 def user_of(request: Request[Any, Any, Any]) -> str:
@@ -136,7 +131,7 @@ async def health(vendors: VendorsDep) -> Response[dict[str, Any]]:
 
 app = Litestar(
     [confirm, create, hear, health],
-    plugins=[CareValidatePlugin(care=client, grace=20)],
+    plugins=[CareValidatePlugin(care=lambda: CareValidate(deadline=15), grace=20)],
     lifespan=[own_lifespan],
 )
 
