@@ -55,6 +55,8 @@ from carevalidate_async._wire import NoReply, Reply
 from carevalidate_async.bulk import confirm_payments
 from carevalidate_async.carevalidate import CONFIRM_PAYMENT
 from carevalidate_async.carevalidate import OPERATIONS as CARE_OPERATIONS
+from carevalidate_async.events import ATTEMPTS as ATTEMPTS_OF_A_DELIVERY
+from carevalidate_async.events import MAX_KEY_AGE
 from carevalidate_async.journal import Duplicates, Journal, State
 from carevalidate_async.planocore import DIALECT as PLANOCORE
 from carevalidate_async.planocore import OPERATIONS as PLANOCORE_OPERATIONS
@@ -699,6 +701,79 @@ class TestErrors:
         silent = ("CareValidateError", "WebhookPayloadError", "WebhookSignatureError")
         assert {**given, **{f"`{name}`": set() for name in silent}} == told
         assert Outcome.NOT_SENT is errors.InvalidRequestError("field", "reason").outcome
+
+
+class TestAdvice:
+    """The numbers in guides and explanations are those of the code."""
+
+    def test_tuning(self) -> None:
+        """
+        The defaults of options, of runs and of the quota are theirs.
+        """
+        policy, settings = RetryPolicy(), Settings()
+        told = {name: cells[0] for name, cells in table("docs/guides/tuning.md", "option").items()}
+        runs = {name: cells[-1] for name, cells in table("docs/guides/tuning.md", "what").items()}
+        page = " ".join(PAGES["docs/guides/tuning.md"].split())
+        defaults = inspect.signature(confirm_payments).parameters
+
+        assert {
+            "`attempt_timeout`": f"{settings.attempt_timeout:g} s",
+            "`deadline`": f"{settings.deadline:g} s",
+            "`retry=RetryPolicy(max_attempts=...)`": f"{policy.max_attempts}",
+            "`RetryPolicy(base_delay, max_delay)`": (
+                f"{policy.base_delay:g} s, {policy.max_delay:g} s"
+            ),
+            "`RetryPolicy(max_retry_after)`": f"{policy.max_retry_after:g} s",
+        } == told
+        assert [
+            str(defaults["concurrency"].default),
+            "none",
+            "yes",
+            str(defaults["asks"].default),
+            f"{defaults['max_outage'].default:g} s",
+        ] == list(runs.values())
+        assert (None, True) == (defaults["rate"].default, defaults["adaptive"].default)
+        assert f"brings {RetryQuota().capacity // RetryQuota.COST} retries at most" in page
+
+    def test_retries(self) -> None:
+        """
+        The delays in words are those of the policy, and each layer's attempts are its own.
+        """
+        policy = RetryPolicy()
+        page = " ".join(PAGES["docs/explanation/retries.md"].split())
+
+        assert [0.5, 1, 2] == [policy.longest_delay(number) for number in (1, 2, 3)]
+        assert f"never more than {policy.max_delay:g}" in page
+        assert 60 == policy.max_retry_after
+        assert f"| {policy.max_attempts} attempts | the default |" in page
+        assert f"| {ATTEMPTS_OF_A_DELIVERY}, or 1 (`attempts`) |" in page
+
+    def test_age_of_keys(self) -> None:
+        """
+        A consumer's bound on the age of keys is the page's, and a day.
+        """
+        rows = table("docs/guides/key-rotation.md", "where")
+
+        assert f"`max_key_age`, {MAX_KEY_AGE:,.0f} seconds" == rows["`ConfirmHandler`"][0]
+        assert 24 * 60 * 60 == MAX_KEY_AGE
+
+    def test_benchmarks_exist(self) -> None:
+        """
+        Each benchmark that a page names is there.
+        """
+        named = {
+            name
+            for text in PAGES.values()
+            for name in re.findall(r"python -m benchmarks\.(\w+)", text)
+        }
+
+        assert named
+        assert set() == {
+            name
+            for name in named
+            if not list((ROOT / "benchmarks").glob(f"{name}.py"))
+            and not (ROOT / "benchmarks" / name / "__main__.py").exists()
+        }
 
 
 class TestBulk:
