@@ -559,7 +559,7 @@ class TestLitestar:
         plugin = for_litestar.CareValidatePlugin(
             care=care_at(sandbox.url), plano=partial(Planocore, "test", base_url=sandbox.url)
         )
-        app = Litestar([look, fails], plugins=[plugin], lifespan=[own])
+        app = Litestar([look, fails], plugins=[plugin], lifespan=[own], logging_config=None)
         async with served(app) as running:
             assert (200, True) == attrs.astuple(await running.ask("/look", {}))[::2]
             assert 400 == (await running.ask("/look", {}, key=None)).status
@@ -666,7 +666,7 @@ class Slow:
         async def handle() -> None:
             await self.work()
 
-        return Litestar([handle])
+        return Litestar([handle], logging_config=None)  # It would be that of all tests.
 
     def aiohttp(self) -> web.Application:
         app = web.Application()
