@@ -65,6 +65,7 @@ FOREIGN: list[dict[str, str]] = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
 ]
+CONFLICT = '{"status": 409, "success": false, "code": "IDEMPOTENCY_ERROR"}'
 KEYED = {**CONFIRMATION, "idempotencyKey": "key-1"}
 
 
@@ -490,6 +491,9 @@ class TestMoney:
             Fault.HTML(status=200, records=True),
             Fault.REFUSE(status=408),
             Fault.REFUSE(status=501, records=True),
+            Fault.ERROR_AFTER(status=400),
+            Fault.ERROR_AFTER(status=409, body=CONFLICT),
+            Fault.HTML(status=200, body='{"success": true}'),
         ],
         ids=repr,
     )
@@ -506,12 +510,17 @@ class TestMoney:
                     said = error.outcome.name
             await until_true(lambda: sandbox.requests[-1].seconds is not None)
             seen = sandbox.requests[-1]
-            recorded = fault.records
 
             assert Outcome[said] is told(seen), name
-            unseen = "UNKNOWN" == said
-            wanted = "recorded" if recorded else "unrecorded" if unseen else "rejected"
-            assert wanted + ("-unseen" if unseen else "") == money(seen)
+            wanted = {
+                (True, "RECORDED"): "recorded",
+                (True, "UNKNOWN"): "recorded-unseen",
+                (True, "REJECTED"): "recorded-denied",
+                (False, "RECORDED"): "unrecorded-claimed",
+                (False, "UNKNOWN"): "unrecorded-unseen",
+                (False, "REJECTED"): "rejected",
+            }
+            assert wanted[fault.records, said] == money(seen)
 
 
 class TestDetail:
@@ -581,6 +590,22 @@ class TestDetail:
 
         assert (None, len(body)) == (told["body"], told["bytes"])
 
+    async def test_conflict(self, browser: Browser, asker: Asker) -> None:
+        """The vendor's words about a key that is on record are shown."""
+        for _ in range(2):
+            await asker.ask("confirm_payment", KEYED)
+        told = json.loads((await browser.detail(2))["answer"]["body"])
+
+        assert "A record with the provided idempotencyKey already" in told["description"]
+
+    async def test_status_without_a_name(self, browser: Browser, asker: Asker) -> None:
+        """A status that has no name is shown by its number."""
+        browser.sandbox.script(Fault.REFUSE(status=599))
+        await asker.ask("confirm_payment")
+        told = await browser.detail(1)
+
+        assert told["answer"]["head"].startswith("HTTP/1.1 599\n")
+
     async def test_not_kept(self, plain_http: ClientSession) -> None:
         """A request that is not kept any more is not found."""
         async with Sandbox(keep_requests=1) as sandbox:
@@ -613,6 +638,8 @@ HOSTILE: list[dict[str, Any]] = [
     {"amount": DIGITS, "id": int(DIGITS), "paymentDate": PHONE, "validUntil": [PHONE]},
     {"description": DESCRIPTION, "idempotencyKey": f"{DESCRIPTION}", "caseId": SETUP, "x": SETUP},
     {"data": {"data": {"email": EMAIL}, "list": [[STREET], {"y": TOKEN}]}, "action": STREET},
+    {"deep": json.loads("[" * 25 + json.dumps({"caseId": EMAIL, "status": PHONE}) + "]" * 25)},
+    {"many": [f"text {number}" for number in range(300)], "caseId": STREET, "status": "PAID"},
     {"card": 4111111111111111, "note": TOKEN, "idempotencyKey": f"k-{TOKEN}-1"},
     {"email": EMAIL, "idempotencyKey": EMAIL.upper(), "status": "x" * 200},
 ]
@@ -898,6 +925,13 @@ class TestControls:
         for data in (b"{", b"\xff", b"[" * 10_000):
             async with browser.http.post(url, data=data, headers=JSON) as said:
                 assert 400 == said.status
+
+    async def test_small_bodies(self, plain_http: ClientSession) -> None:
+        """What is too long for the vendors is too long for the page."""
+        async with Sandbox(max_body=10) as sandbox:
+            browser = Browser(plain_http, sandbox)
+
+            assert 413 == (await browser.post("reset", {"x": "y" * 20}))[0]
 
     async def test_a_full_script(self, browser: Browser) -> None:
         """So many faults can wait, and no more."""

@@ -9,10 +9,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from carevalidate_async import _wire
-from carevalidate_async._dialect import No, Unreadable, judge, refusal_for_status
-from carevalidate_async._operation import KeyInBody
+from carevalidate_async._secret import Secret
 from carevalidate_async.carevalidate import OPERATIONS as CAREVALIDATE_OPERATIONS
-from carevalidate_async.errors import Outcome
+from carevalidate_async.errors import CareValidateError, Outcome
 from carevalidate_async.planocore import OPERATIONS as PLANOCORE_OPERATIONS
 from carevalidate_async.sandbox import _mask
 from carevalidate_async.sandbox._controls import label
@@ -22,10 +21,16 @@ from carevalidate_async.sandbox._faults import Fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from carevalidate_async._operation import Operation
     from carevalidate_async.sandbox._answers import Reply
     from carevalidate_async.sandbox._exchanges import ReceivedRequest
 
-_OPERATIONS = {one.name: one for one in (*CAREVALIDATE_OPERATIONS, *PLANOCORE_OPERATIONS)}
+_OPERATIONS: Mapping[str, Operation[Any, Any]] = {
+    one.name: one for one in (*CAREVALIDATE_OPERATIONS, *PLANOCORE_OPERATIONS)
+}
+# Of the request, of which only the answer's text would tell, and that is not looked at.
+_NOBODYS = Secret("none")
+_ECHO = {"id": 1}
 _LONGEST_KEY = 64
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[^"\s,:{}\[\]]+|\s+|.', re.DOTALL)
 _FLAWS = range(400, 600)
@@ -44,30 +49,29 @@ def told(seen: ReceivedRequest) -> Outcome | None:
     operation = _OPERATIONS[seen.operation]
     headers = {name.lower(): text for name, text in seen.reply.headers.items()}
     answer = _wire.Reply(status=seen.reply.status, headers=headers, body=seen.reply.body)
-    said = judge(operation.dialect, answer)
-    if isinstance(said, No):
-        recorded = said.refusal.outcome is Outcome.RECORDED
-        if recorded and not isinstance(operation.idempotency, KeyInBody):
-            return refusal_for_status(409).outcome
-        return said.refusal.outcome
-    return Outcome.UNKNOWN if isinstance(said, Unreadable) else Outcome.RECORDED
+    said = operation.read(answer, request=None, fields=_ECHO, secret=_NOBODYS, now=seen.arrived)
+    return said.outcome if isinstance(said, CareValidateError) else Outcome.RECORDED
 
 
 def money(seen: ReceivedRequest) -> str | None:
     """
-    Return what became of the money, and whether the client can know.
+    Return what became of the money, and what the client was told.
 
     ``recorded``, ``replayed`` (on record by an earlier request) or ``rejected``, for nothing was
-    recorded; ``recorded-unseen``, ``replayed-unseen`` or ``unrecorded-unseen`` where the client has
-    to take the outcome for unknown. None while it goes on, and where it is about no operation.
+    recorded, where the client knows. ``recorded-unseen``, ``replayed-unseen`` or
+    ``unrecorded-unseen`` where it has to take the outcome for unknown. ``recorded-denied``,
+    ``replayed-denied`` or ``unrecorded-claimed`` where a fault told it the opposite. None while it
+    goes on, and where it is about no operation.
     """
     known = told(seen)
     if known is None:
         return None
-    unseen = known is Outcome.UNKNOWN
     if seen.verdict in {"recorded", "replayed"}:
-        return f"{seen.verdict}-unseen" if unseen else seen.verdict
-    return "unrecorded-unseen" if unseen else "rejected"
+        endings = {Outcome.RECORDED: "", Outcome.UNKNOWN: "-unseen"}
+        return f"{seen.verdict}{endings.get(known, '-denied')}"
+    if known is Outcome.RECORDED:
+        return "unrecorded-claimed"
+    return "unrecorded-unseen" if known is Outcome.UNKNOWN else "rejected"
 
 
 def went_wrong(seen: ReceivedRequest) -> bool:

@@ -60,6 +60,9 @@ export const MONEY = {
   "replayed-unseen": "replayed key, client unsure",
   "rejected": "rejected",
   "unrecorded-unseen": "not recorded, client unsure",
+  "recorded-denied": "recorded, client told no",
+  "replayed-denied": "replayed key, client told no",
+  "unrecorded-claimed": "not recorded, client told yes",
 };
 export function moneyOf(row) {
   if (row.money) return MONEY[row.money];

@@ -9,6 +9,9 @@ const MEANINGS = {
   "replayed-unseen": "Its key was on record already, but the client cannot know",
   "rejected": "Nothing was recorded, and the answer says so.",
   "unrecorded-unseen": "Nothing was recorded, but the client cannot know",
+  "recorded-denied": "It is on record, and the answer says that it is not.",
+  "replayed-denied": "Its key was on record already, and the answer says that nothing is.",
+  "unrecorded-claimed": "Nothing was recorded, and the answer says that it was.",
 };
 const MOST_LINKS = 50;
 const UNANSWERED = {
