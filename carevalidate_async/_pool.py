@@ -58,13 +58,19 @@ class Calls:
     """
     How many calls are under way, between their attempts too.
 
+    Args:
+        loop: The event loop that they are made in.
+
     Attributes:
+        loop: As given.
+
         count: That many.
     """
 
-    __slots__ = ("_waiters", "count")
+    __slots__ = ("_waiters", "count", "loop")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.loop = loop
         self.count: int = 0
         self._waiters: set[asyncio.Future[None]] = set()
 
@@ -121,8 +127,6 @@ class Pool:
 
         refusing: Whether no new call may begin: `aclose` was called.
 
-        calls: Those under way.
-
     Raises:
         ConfigurationError: One of them is of the wrong kind; it is named.
     """
@@ -147,11 +151,19 @@ class Pool:
         self._resting: set[asyncio.Future[None]] = set()
         self.closed = False
         self.refusing = False
-        self.calls = Calls()
+        self._calls = Calls()
         _pools.add(self)
         # Not __del__: garbage that holds itself would take the connections along, and they would
         # complain of it one by one. What a finalizer holds is no garbage yet.
         weakref.finalize(self, _let_go, self._held).atexit = False
+
+    @property
+    def calls(self) -> Calls:
+        """Those under way; what a loop left unfinished that was closed counts no more."""
+        calls, loop = self._calls, asyncio.get_running_loop()
+        if calls.loop is not loop and (calls.loop is None or calls.loop.is_closed()):
+            self._calls = calls = Calls(loop)
+        return calls
 
     def open_home(self) -> Home | None:
         """Return what belongs to the running event loop, where it was opened before."""
@@ -276,7 +288,7 @@ class Pool:
         finalizer, would make it deaf on them.
         """
         self._resting.clear()
-        self.calls = Calls()
+        self._calls = Calls()
         home, self._held.home = self._held.home, None
         if home is not None and home.keeper is not None:
             connector = home.session.connector
