@@ -33,7 +33,11 @@ def discreetly(call: Callable[P, R]) -> Callable[P, R]:
             refusal = error.with_traceback(None)
         del args, named
         refusal.__context__ = None
-        raise refusal
+        try:
+            raise refusal
+        finally:
+            # Or it and this frame would hold each other, and all that the callers' frames hold.
+            del refusal
 
     return run
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import hmac
 import json
 import pickle
+import weakref
 from decimal import Decimal
 from typing import Any
 
@@ -104,7 +106,7 @@ class TestVerify:
         """A signature under another secret is refused."""
         signature = sign(BODY, one)
 
-        assert (one == other) is (reason_or_none(signature, other) is None)
+        assert (one == other) is (reason_or_none(BODY, signature, other) is None)
 
     def test_blanks_in_the_body(self) -> None:
         """The same JSON written with other blanks is another body."""
@@ -195,10 +197,10 @@ class TestVerify:
         assert SignatureProblem.MISMATCH is reason(SIGNATURE, b"[" * 100_000)
 
 
-def reason_or_none(signature: str, secret: str) -> SignatureProblem | None:
+def reason_or_none(body: Any, signature: str, secret: str) -> SignatureProblem | None:
     """Return why a signature is refused, None where it is good."""
     try:
-        verify(BODY, signature, secret)
+        verify(body, signature, secret)
     except WebhookSignatureError as error:
         return error.reason
     return None
@@ -354,6 +356,23 @@ class TestSecrets:
         assert [] == seen.planted()
         if isinstance(body, bytes) and signature != sign(body, KEY):
             assert not any(sign(body, KEY) in text for _, text in seen.texts)
+
+    def test_refusals_go(self) -> None:
+        """A refusal that was handled is gone at once, and what the handler held with it."""
+
+        class Body(bytearray):
+            """One that can be told to be gone."""
+
+        def handle() -> weakref.ref[Body]:
+            body = Body(BODY)
+            assert SignatureProblem.MISMATCH is reason_or_none(body, "0" * 64, SECRET)
+            return weakref.ref(body)
+
+        gc.disable()
+        try:
+            assert handle()() is None
+        finally:
+            gc.enable()
 
     def test_control(self) -> None:
         """The search finds what bare hmac code leaves in its frames."""
