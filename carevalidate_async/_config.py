@@ -124,7 +124,8 @@ class Settings:
             raise ConfigurationError("retry must be a RetryPolicy")
         if not all(callable(hook) for hook in self.hooks):
             raise ConfigurationError("hooks must be functions of one argument")
-        if any(iscoroutinefunction(hook) for hook in self.hooks):
+        calls = (getattr(hook, "__call__", None) for hook in self.hooks)  # noqa: B004 - is it async?
+        if any(map(iscoroutinefunction, (*self.hooks, *calls))):
             raise ConfigurationError("hooks must be plain functions: nobody awaits a coroutine")
         kinds = ("at_start", CallStarted), ("at_attempt", AttemptEnded), ("at_end", CallEnded)
         for name, kind in kinds:

@@ -472,8 +472,12 @@ class TestOptions:
         async def hook(event: object) -> None:
             raise AssertionError
 
-        with pytest.raises(ConfigurationError, match="plain functions"):
-            Settings(hooks=[hook])  # type: ignore[list-item]  # wrong on purpose
+        class Hook:
+            __call__ = staticmethod(hook)
+
+        for wrong in (hook, Hook()):
+            with pytest.raises(ConfigurationError, match="plain functions"):
+                Settings(hooks=[wrong])  # type: ignore[list-item]  # wrong on purpose
 
     @pytest.mark.parametrize("value", [0, -1, 1.5, True, "5", None])
     def test_max_connections(self, value: Any) -> None:
