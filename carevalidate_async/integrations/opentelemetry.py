@@ -15,6 +15,7 @@ Source: OpenTelemetry semantic conventions, HTTP spans and HTTP metrics (stable)
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from typing import TYPE_CHECKING, ClassVar, assert_never
@@ -34,7 +35,7 @@ from carevalidate_async.errors import Outcome
 from carevalidate_async.hooks import AttemptEnded, CallEnded, CallInfo, CallStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
@@ -150,7 +151,7 @@ class ClientTelemetry:
 
     def _start(self, event: CallStarted) -> None:
         began = time.time_ns()
-        attributes = {"carevalidate.operation": event.operation, **_server(event.call)}
+        attributes = {"carevalidate.operation": event.operation, **_server(event.call.origin)}
         if self._with_key and event.idempotency_key is not None:
             attributes["carevalidate.idempotency_key"] = event.idempotency_key
         span = self._tracer.start_span(event.operation, attributes=attributes, start_time=began)
@@ -162,7 +163,11 @@ class ClientTelemetry:
         attempt, call = event.attempt, event.call
         opened = self._open.get(call)
         parent = None if opened is None else opened.context
-        facts = {"http.request.method": call.method, "url.template": call.path, **_server(call)}
+        facts = {
+            "http.request.method": call.method,
+            "url.template": call.path,
+            **_server(call.origin),
+        }
         if attempt.status is not None:
             facts["http.response.status_code"] = attempt.status
         failed = _error_type(attempt)
@@ -207,24 +212,28 @@ class ClientTelemetry:
             about = {"carevalidate.operation": event.operation, "error.type": why}
             self._retries.add(1, about, context=context)
         if event.quota_tokens is not None:
-            self._tokens.set(event.quota_tokens, _server(event.call), context=context)
+            self._tokens.set(event.quota_tokens, _server(event.call.origin), context=context)
 
-    def _close(self, span: Span, event: CallEnded, facts: dict[str, AttributeValue]) -> None:
-        span.set_attributes(facts)
-        span.set_attribute("carevalidate.attempts", len(event.attempts))
-        span.set_attribute("carevalidate.already_recorded", event.already_recorded)
+    def _close(self, span: Span, event: CallEnded, facts: Mapping[str, AttributeValue]) -> None:
+        about = {
+            **facts,
+            "carevalidate.attempts": len(event.attempts),
+            "carevalidate.already_recorded": event.already_recorded,
+        }
         if event.quota_tokens is not None:
-            span.set_attribute("carevalidate.retry_quota.tokens", event.quota_tokens)
+            about["carevalidate.retry_quota.tokens"] = event.quota_tokens
         if event.error is not None and event.error.gave_up is not None:
-            span.set_attribute("carevalidate.gave_up", event.error.gave_up.value)
+            about["carevalidate.gave_up"] = event.error.gave_up.value
+        span.set_attributes(about)
         if "error.type" in facts:
             # In our own words: the error's text may hold the vendor's.
             span.set_status(Status(StatusCode.ERROR, f"outcome: {event.outcome}"))
         span.end()
 
 
-def _server(call: CallInfo) -> dict[str, AttributeValue]:
-    parts = urlsplit(call.origin)
+@functools.lru_cache(maxsize=64)
+def _server(origin: str) -> Mapping[str, AttributeValue]:
+    parts = urlsplit(origin)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     return {"server.address": parts.hostname or "", "server.port": port}
 
