@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
 from calls import AT_ONCE, CALLS, CASE, CONFIRM, INTEND, ONCE, PAY_CASE, PAYMENT, Calling, settle
 from canaries import CREDENTIALS, HELD, REQUESTS, VENDORS, Seen
@@ -38,6 +41,7 @@ from carevalidate_async.sandbox import Fault, Sandbox
 from raw_server import RawServer, answers
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator
 
     from opentelemetry.sdk.trace import ReadableSpan
@@ -514,6 +518,44 @@ class TestPrometheus:
 
         facts = {"operation": "x", "outcome": "not_sent", "error": "cancelled"}
         assert 1 == registry.get_sample_value("carevalidate_calls_total", facts)
+
+    async def test_of_an_answer_that_cannot_be_read(self, sandbox: Sandbox) -> None:
+        """An attempt that a 200 left in doubt does not count as one that a 200 settled."""
+        registry = CollectorRegistry()
+        registry.register(counted := ClientMetrics())
+        sandbox.script(Fault.HTML(status=200))
+        async with CONFIRM.client(sandbox.url, hooks=[counted]) as care:
+            await CONFIRM.ask(care)
+
+        about = {"operation": "confirm_payment"}
+        for name, facts in {
+            "attempt_duration_seconds_count": {"result": "ResponseDecodeError"},
+            "retries_total": {"after": "ResponseDecodeError"},
+        }.items():
+            assert 1 == registry.get_sample_value(f"carevalidate_{name}", {**about, **facts})
+
+    def test_of_a_process_that_ended(self, tmp_path: pathlib.Path) -> None:
+        """Of several processes the quota of one that ended is forgotten."""
+        code = """if True:
+            import os, sys
+            from carevalidate_async import CallEnded, Outcome
+            from carevalidate_async.integrations.prometheus import ClientMetrics
+            facts = {"operation": "x", "idempotency_key": None, "attempts": (), "error": None}
+            facts |= {"outcome": Outcome.RECORDED, "cancelled": False, "elapsed": 0.1}
+            ClientMetrics()(CallEnded(**facts, quota_tokens=int(sys.argv[1])))
+            print(os.getpid())"""
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        first, _ = (
+            subprocess.check_output([sys.executable, "-c", code, left], env=environment)
+            for left in ("0", "500")
+        )
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, str(tmp_path))
+        value = registry.get_sample_value
+
+        assert 0 == value("carevalidate_retry_quota_tokens", {"origin": ""})
+        multiprocess.mark_process_dead(int(first), str(tmp_path))  # type: ignore[no-untyped-call]
+        assert 500 == value("carevalidate_retry_quota_tokens", {"origin": ""})
 
     def test_two_of_them(self) -> None:
         """Each counts for itself, and needs no registry to do so."""

@@ -23,6 +23,7 @@ with needs("metrics"):
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.registry import Collector
 
+from carevalidate_async.errors import Outcome
 from carevalidate_async.hooks import AttemptEnded, CallEnded
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from carevalidate_async._run.counts import Counts
     from carevalidate_async.consumer import Consumer
+    from carevalidate_async.errors import Attempt
     from carevalidate_async.hooks import Event
 
 __all__ = ["BUCKETS", "ClientMetrics", "ConsumerMetrics", "JobMetrics"]
@@ -55,7 +57,8 @@ class ClientMetrics(Collector):
     | ``carevalidate_retry_quota_tokens`` | ``origin`` | what pays for retries, as calls end |
 
     ``error`` is the error's class, ``cancelled``, or empty. ``result`` and ``after`` are the HTTP
-    status, or what happened where there was none. There are only so many of each.
+    status, or what happened where there was none, or where a 2xx was no success. There are only so
+    many of each.
     """
 
     wants: ClassVar[tuple[type[Event], ...]] = (AttemptEnded, CallEnded)
@@ -93,7 +96,7 @@ class ClientMetrics(Collector):
             "Tokens left to pay for retries, at the end of the latest call",
             ["origin"],
             registry=None,
-            multiprocess_mode="min",  # of the process that is worst off
+            multiprocess_mode="livemin",  # of the process that is worst off, while it is there
         )
 
     def __call__(self, event: Event) -> None:
@@ -101,16 +104,14 @@ class ClientMetrics(Collector):
         operation = event.operation
         if isinstance(event, AttemptEnded):
             attempt = event.attempt
-            result = attempt.happened if attempt.status is None else str(attempt.status)
-            self._attempts.labels(operation, result).observe(attempt.duration)
+            self._attempts.labels(operation, _result(attempt)).observe(attempt.duration)
         elif isinstance(event, CallEnded):
             error = "" if event.error is None else type(event.error).__name__
             error = "cancelled" if event.cancelled else error
             self._calls.labels(operation, event.outcome.value, error).inc()
             self._durations.labels(operation).observe(event.elapsed)
             for before in event.attempts[:-1]:
-                after = before.happened if before.status is None else str(before.status)
-                self._retries.labels(operation, after).inc()
+                self._retries.labels(operation, _result(before)).inc()
             if event.quota_tokens is not None:
                 self._tokens.labels(event.call.origin).set(event.quota_tokens)
 
@@ -118,6 +119,12 @@ class ClientMetrics(Collector):
         """Give the metrics, as prometheus_client asks for them."""
         for metric in (self._calls, self._durations, self._attempts, self._retries, self._tokens):
             yield from metric.collect()
+
+
+def _result(attempt: Attempt) -> str:
+    status = attempt.status
+    failed = status is None or (status < 300 and attempt.outcome is not Outcome.RECORDED)
+    return attempt.happened if failed else str(status)
 
 
 class ConsumerMetrics(Collector):
