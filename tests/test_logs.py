@@ -99,16 +99,17 @@ class TestLogging:
 
     async def test_a_line_a_retry(self, sandbox: Sandbox, lines: pytest.LogCaptureFixture) -> None:
         """At DEBUG there is a line for each attempt that is followed by another."""
-        sandbox.script(Fault.REFUSE, Fault.DROP_AFTER)
+        sandbox.script(Fault.REFUSE, Fault.DROP_AFTER, Fault.HTML(status=200))
         async with CONFIRM.client(sandbox.url, hooks=[ClientLog()]) as care:
             await CONFIRM.ask(care)
 
-        first, second, last = ours(lines.records)
-        assert [logging.DEBUG, logging.DEBUG, logging.INFO] == [
-            record.levelno for record in (first, second, last)
+        first, second, third, last = ours(lines.records)
+        assert [logging.DEBUG, logging.DEBUG, logging.DEBUG, logging.INFO] == [
+            record.levelno for record in (first, second, third, last)
         ]
         assert "attempt 1 met HTTP 503, trying again in 0.000 s" in first.getMessage()
         assert "attempt 2 met AnswerLostError, trying again" in second.getMessage()
+        assert "attempt 3 met ResponseDecodeError (HTTP 200), trying" in third.getMessage()
         assert (1, 503, 0.0) == tuple(
             fields(first)[name] for name in ("attempt", "http_status", "delay")
         )
@@ -226,6 +227,15 @@ class TestStructlog:
         assert ("payment_call", "unknown", "cancelled") == tuple(
             line[name] for name in ("event", "outcome", "error_type")
         )
+
+    async def test_not_an_asynchronous_one(self, sandbox: Sandbox) -> None:
+        """What a logger that somebody had to await would lose is told of; its inner one is good."""
+        logger: Any = structlog.stdlib.AsyncBoundLogger(
+            logging.getLogger(NAME), processors=[structlog.stdlib.render_to_log_kwargs], context={}
+        )
+        with pytest.raises(TypeError, match="sync_bl"):
+            ClientLog(logger)(ended())
+        ClientLog(logger.sync_bl)(ended())
 
 
 class TestFields:

@@ -14,6 +14,7 @@ a path or a vendor's words, and an error is never handed on as such, since it ho
 from __future__ import annotations
 
 import logging
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from carevalidate_async.errors import ConfigurationError, Outcome
@@ -43,7 +44,7 @@ _LEVELS: Mapping[Outcome, int] = {
 
 
 class StructuredLogger(Protocol):
-    """What is asked of a logger of structlog: its own ones of every kind have it."""
+    """What is asked of a logger of structlog: its bound ones have it, but for asynchronous ones."""
 
     def log(self, level: int, event: str, /, **fields: Any) -> Any:  # noqa: ANN401 - structlog's
         """Log an event and its fields."""
@@ -54,8 +55,9 @@ class ClientLog:
     A hook that logs calls; one can serve any number of clients.
 
     A logger of `logging` is given a sentence that can be read alone, and the fields as ``extra``.
-    Any other is taken for one of structlog: it is given the name of an event, ``payment_call`` or
-    ``payment_retry``, and the fields as arguments. What is None is left out.
+    Any other is taken for a bound one of structlog: it is given the name of an event,
+    ``payment_call`` or ``payment_retry``, and the fields as arguments. What is None is left out.
+    Nobody awaits an ``AsyncBoundLogger``: give its ``sync_bl``.
 
     | the call | level |
     |---|---|
@@ -127,7 +129,10 @@ class ClientLog:
         if isinstance(logger, logging.Logger):
             logger.log(level, "%s%s", sentence, self._key_of(fields), extra=fields)
         else:
-            logger.log(level, name, **fields)
+            told = logger.log(level, name, **fields)
+            if iscoroutine(told):
+                told.close()
+                raise TypeError("nobody awaits an asynchronous logger: give its sync_bl")
 
     @staticmethod
     def _key_of(fields: Mapping[str, object]) -> str:
@@ -164,5 +169,7 @@ def _sentence(event: CallEnded) -> str:
 
 
 def _met(event: AttemptEnded) -> str:
-    status = event.attempt.status
-    return event.attempt.happened if status is None else f"HTTP {status}"
+    status, happened = event.attempt.status, event.attempt.happened
+    if status is None:
+        return happened
+    return f"HTTP {status}" if status >= 300 else f"{happened} (HTTP {status})"
