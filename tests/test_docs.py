@@ -450,8 +450,19 @@ class TestPages:
             for name in names.partition("--")[0].split()
         }
 
-        sessions = {"audit", "bench", "docs", "lint", "lock", "lowest", "mutants", "tests", "types"}
-        sessions |= {"api", "package", "version"}
+        sessions = {
+            "audit",
+            "bench",
+            "browser",
+            "docs",
+            "lint",
+            "lock",
+            "lowest",
+            "mutants",
+            "tests",
+            "types",
+        }
+        sessions |= {"api", "browser", "package", "version"}
         assert sessions == named & known
         assert set() == named - known
 
