@@ -8,6 +8,7 @@ one that does not look like what it is for.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -187,6 +188,7 @@ def readable(body: bytes) -> Any:  # noqa: ANN401  # JSON may be anything.
         return None
 
 
+@functools.lru_cache(256)  # Most requests are for the same few.
 def path(target: str) -> str:
     """Return a request's target as it is shown: its words, and no value of its query."""
     route, _, query = _ORIGIN.sub("", target[:2000]).partition("?")
