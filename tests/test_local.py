@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from carevalidate_async._commands.broker import broker_troubles, serve_metrics
+from carevalidate_async._commands.broker import broker_troubles, client_metrics, serve_metrics
 from carevalidate_async._commands.command import StopError
 from carevalidate_async._commands.worker import _shared_rate
 from carevalidate_async._jobs import local
@@ -149,6 +149,12 @@ class TestExtras:
         monkeypatch.setitem(sys.modules, "prometheus_client", None)
         with pytest.raises(StopError, match="metrics"):
             serve_metrics(Any, 0, Any, print)  # type: ignore[arg-type]
+        monkeypatch.delitem(
+            sys.modules, "carevalidate_async.integrations.prometheus", raising=False
+        )
+        with pytest.raises(StopError, match="metrics"):
+            client_metrics(0)
+        assert () == client_metrics(None)
 
     async def test_without_a_limiter(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """

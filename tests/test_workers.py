@@ -403,9 +403,11 @@ class TestCollect:
             assert url is not None
             wait_for(lambda: len(sandbox.payments) == 7)
             wait_for(lambda: b'{action="ack"} 7.0' in urlopen(url[0]).read())  # noqa: S310 - ours
+            served = urlopen(url[0]).read().decode()  # noqa: S310 - ours
             end(*workers)
         taken = run("collect", "--metrics-port", str(server.port))
 
+        assert re.search(r'carevalidate_calls_total\{.*outcome="recorded"\} 7.0', served)
         assert 2 == taken.returncode
         assert f"--metrics-port {server.port}: Address already in use" in taken.stderr
 

@@ -11,11 +11,12 @@ from carevalidate_async._commands.command import StopError
 from carevalidate_async._commands.output import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.registry import Collector
 
     from carevalidate_async._jobs.ledger import Ledger
+    from carevalidate_async.integrations.prometheus import ClientMetrics
 
 JOB = click.option("--job", metavar="NAME", help="Default: the only job there is.")
 BROKER = click.option(
@@ -35,25 +36,31 @@ METRICS = click.option(
 )
 
 
+def client_metrics(port: int | None) -> tuple[ClientMetrics, ...]:
+    """Return what counts a client's calls, to be served at *port*; nothing where it is None."""
+    if port is None:
+        return ()
+    with _metrics_extra():
+        from carevalidate_async.integrations.prometheus import ClientMetrics
+
+    return (ClientMetrics(),)
+
+
 def serve_metrics(
     stack: contextlib.AsyncExitStack,
     port: int | None,
-    make: Callable[[], Collector],
+    make: Callable[[], Iterable[Collector]],
     note: Callable[[str], None],
 ) -> None:
     """Serve what *make* makes at *port*, until *stack* ends; nothing where it is None."""
     if port is None:
         return
-    try:
+    with _metrics_extra():
         from prometheus_client import CollectorRegistry, start_http_server
 
         registry = CollectorRegistry()
-        registry.register(make())
-    except ModuleNotFoundError as error:
-        if error.name != "prometheus_client":
-            raise
-        hint = "pip install 'carevalidate-async[cli,nats,metrics]'"
-        raise StopError(f"--metrics-port takes an extra: {hint}") from None
+        for collector in make():
+            registry.register(collector)
     try:
         server, thread = start_http_server(port, addr="127.0.0.1", registry=registry)
     except OSError as error:
@@ -62,6 +69,17 @@ def serve_metrics(
     stack.callback(server.server_close)
     stack.callback(server.shutdown)
     note(f"Metrics: http://127.0.0.1:{server.server_port}/metrics")
+
+
+@contextlib.contextmanager
+def _metrics_extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        hint = "pip install 'carevalidate-async[cli,nats,metrics]'"
+        raise StopError(f"--metrics-port takes an extra: {hint}") from None
 
 
 @contextlib.contextmanager

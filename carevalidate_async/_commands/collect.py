@@ -114,7 +114,7 @@ async def _collect(options: Options, stops: Stops) -> int:
         begin_page(options["report"], facts)
         collector = Collector(ledger, name=name, job=job, watcher=watcher, rejects=rejects)
         port = options["metrics_port"]
-        serve_metrics(stack, port, lambda: _metrics(collector), watcher.note)
+        serve_metrics(stack, port, lambda: [_metrics(collector)], watcher.note)
         stops.begin(collector.stop, watcher.note, STOPPING)
         with display:
             if not options["now"]:

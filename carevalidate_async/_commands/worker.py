@@ -16,6 +16,7 @@ from carevalidate_async._commands.broker import (
     BROKER,
     METRICS,
     broker_troubles,
+    client_metrics,
     serve_metrics,
 )
 from carevalidate_async._commands.command import (
@@ -183,7 +184,9 @@ async def _work(options: Options, stops: Stops) -> int:
     origin = origin_of(options["environment"], options["base_url"])
     target = checked_origin(origin, allow_insecure=False)
     async with contextlib.AsyncExitStack() as stack:
-        client = await open_care(stack, options)
+        port = options["metrics_port"]
+        calls = client_metrics(port)
+        client = await open_care(stack, options, hooks=calls)
         turns = await _shared_rate(stack, options)
         made = Worker(
             options["url"],
@@ -198,7 +201,7 @@ async def _work(options: Options, stops: Stops) -> int:
             grace=options["grace"],
             note=note,
         )
-        serve_metrics(stack, options["metrics_port"], lambda: _metrics(made.consumer), note)
+        serve_metrics(stack, port, lambda: (_metrics(made.consumer), *calls), note)
         stops.begin(made.end, note, STOPPING)
         if options["while_stdin"]:
             loop = asyncio.get_running_loop()
