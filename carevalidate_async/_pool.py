@@ -70,7 +70,7 @@ class Calls:
     __slots__ = ("_waiters", "count", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop | None = loop
         self.count: int = 0
         self._waiters: set[asyncio.Future[None]] = set()
 
