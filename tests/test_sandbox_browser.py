@@ -45,11 +45,13 @@ MEASURE = """() => {
   }, true);
 }"""
 # What a person at the keyboard meets by Tab from here on, until it is met again.
-FOCUSED = """() => {
+FOCUSED = """(view) => {
   const one = document.activeElement;
   const style = getComputedStyle(one);
   const shown = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
-  return [one.id || one.textContent.trim().slice(0, 30) || one.ariaLabel || one.tagName, shown];
+  const name = one.id || one.textContent.trim().slice(0, 30) || one.ariaLabel || one.tagName;
+  const inside = one.closest(`#${view}`) && one.matches("button, input, select, summary");
+  return [name, shown, Boolean(inside)];
 }"""
 CONTROLS = """(view) => [...document.getElementById(view).querySelectorAll("*")]
   .filter((one) => one.matches("button, input, select, summary"))
@@ -434,11 +436,7 @@ class TestKeyboard:
         met = []
         for _ in range(wanted + 8):
             page.keyboard.press("Tab")
-            name, shown = page.evaluate(FOCUSED)
-            inside = page.evaluate(
-                f"document.activeElement.closest('#{view}') !== null"
-                " && document.activeElement.matches('button, input, select, summary')"
-            )
+            name, shown, inside = page.evaluate(FOCUSED, view)
             if inside:
                 assert shown, name
                 met.append(name)
