@@ -550,7 +550,7 @@ class TestPrometheus:
             for left in ("0", "500")
         )
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry, str(tmp_path))
+        multiprocess.MultiProcessCollector(registry, str(tmp_path))  # type: ignore[no-untyped-call]
         value = registry.get_sample_value
 
         assert 0 == value("carevalidate_retry_quota_tokens", {"origin": ""})
