@@ -13,6 +13,7 @@ no markup which other readers of Markdown would show.
 
 from __future__ import annotations
 
+import builtins
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,15 @@ MODULES = frozenset(
     | {"pathlib", "ssl", "time", "types", "typing", "uuid"}
 )
 LINKED = frozenset({"class", "exception", "function"})
-FUNCTIONS = frozenset({"str", "int", "float", "bytes", "bool", "object", "dict", "list", "tuple"})
+TYPES = frozenset({"str", "int", "float", "bytes", "bool", "dict", "list", "tuple"})
+# Names that stand on another page than that of their module.
+STRAYS = {
+    "None": "constants",
+    "asyncio.CancelledError": "asyncio-exceptions",
+    "asyncio.Event": "asyncio-sync",
+    "asyncio.run": "asyncio-runner",
+    "object": "functions",
+}
 
 
 class NameRole(SphinxRole):
@@ -126,19 +135,16 @@ def python_address(target: str) -> str | None:
     """Return where Python's documentation has *target*; None where it is not Python's."""
     full = SHORT.get(target, target)
     module, _, name = full.rpartition(".")
-    if module in MODULES:
-        page = "asyncio-sync" if full == "asyncio.Event" else module
-        page = "asyncio-exceptions" if full == "asyncio.CancelledError" else page
-        return f"{PYTHON}{page}.html#{full}"
-    if not module and name in FUNCTIONS:
-        return (
-            f"{PYTHON}stdtypes.html#{name}"
-            if name != "object"
-            else f"{PYTHON}functions.html#object"
-        )
-    if not module and isinstance(getattr(__import__("builtins"), name, None), type):
-        return f"{PYTHON}exceptions.html#{name}"
-    return f"{PYTHON}constants.html#None" if name == "None" else None
+    page = STRAYS.get(full)
+    if page is None and module in MODULES:
+        page = module
+    elif page is None and not module:
+        kind = getattr(builtins, name, None)
+        if isinstance(kind, type) and issubclass(kind, BaseException):
+            page = "exceptions"
+        elif name in TYPES:
+            page = "stdtypes"
+    return None if page is None else f"{PYTHON}{page}.html#{full}"
 
 
 def _is_ours(target: str) -> bool:
