@@ -168,10 +168,14 @@ class Call(Generic[RequestT, AnswerT]):
             self._tell(last.attempt)
         finally:
             self._end(answer, error)
-        if answer is None:
-            assert error is not None  # noqa: S101 - for the type checker: one of both is there
+        if answer is not None:
+            return answer
+        assert error is not None  # noqa: S101 - for the type checker: one of both is there
+        try:
             raise error
-        return answer
+        finally:
+            # Or it and this frame would hold each other, and all that the callers' frames hold.
+            del error, last
 
     async def _repeat(self, first: _Try[AnswerT]) -> tuple[_Try[AnswerT], GaveUp | None]:
         return await repeat(

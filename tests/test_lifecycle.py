@@ -5,12 +5,13 @@ import gc
 import logging
 import threading
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import pytest
 
-from calls import CONFIRM, ONCE, PATIENT, UPDATE_METHOD, Client, settle
+from calls import CALLS, CONFIRM, ONCE, PATIENT, UPDATE_METHOD, Calling, Client, settle
 from carevalidate_async import (
     AnswerLostError,
     APIConnectionError,
@@ -255,6 +256,28 @@ class TestNothingGrows:
             assert home is not None
             assert (0, 0) == (len(pool._resting), len(home.flights))
             assert 20 == len(server.requests)
+
+    @pytest.mark.parametrize("calling", CALLS, ids=repr)
+    @pytest.mark.parametrize("step", [answers(400), answers(503), breaks_off()])
+    async def test_with_errors(self, step: Step, calling: Calling) -> None:
+        """
+        An error that was handled is gone at once, and what its frames held of the request: nobody
+        has to collect it.
+        """
+
+        async def handled(client: Client) -> weakref.ref[CareValidateError]:
+            try:
+                await calling.ask(client)
+            except CareValidateError as error:
+                return weakref.ref(error)
+            raise AssertionError
+
+        async with RawServer(*[step] * 8) as server, calling.client(server.url) as client:
+            gc.disable()
+            try:
+                assert (await handled(client))() is None
+            finally:
+                gc.enable()
 
 
 class TestForgotten:
