@@ -78,6 +78,9 @@ class Client:
         wait that is cancelled ends in the same way. On a `with_options` copy nothing is closed or
         waited for. A session or connector of the caller's stays open.
 
+        Where another event loop has the connections, and rests, it is run on a thread for as long
+        as closing them takes, and with it whatever else is ready in it.
+
         Args:
             grace: Seconds to wait at most. As long as a call's deadline, no call is cut off.
 
