@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from calls import CASE, CASE_PAYMENT, PAYMENT
+from calls import CASE, CASE_PAYMENT, ONCE, PAYMENT
 from carevalidate_async import (
+    AnswerLostError,
     CareValidate,
     ConfigurationError,
     InvalidRequestError,
@@ -139,6 +140,44 @@ class TestLife:
             connection = send(background, confirmation(caseId=f"case-{number}"))
             background.assert_recorded(case_id=f"case-{number}")
             connection.close()
+
+    async def test_in_a_coroutine(self) -> None:
+        """It is closed where another event loop runs, with the connections that hang."""
+        with BackgroundSandbox() as sandbox:
+            sandbox.script(Fault.HANG)
+            async with CareValidate("test", base_url=sandbox.url) as care:
+                call = asyncio.create_task(care.with_options(retry=ONCE).confirm_payment(PAYMENT))
+                while sandbox.received == 0:  # noqa: ASYNC110  # It is in another thread.
+                    await asyncio.sleep(0)
+                sandbox.close()
+                with pytest.raises(AnswerLostError):
+                    await call
+
+        assert 1 == sandbox.received
+
+    def test_closed_while_others_look(self) -> None:
+        """Threads that look at it while it is closed see what is on record, and none hangs."""
+        sandbox = BackgroundSandbox().start()
+        asyncio.run(confirm(sandbox, PAYMENT))
+        seen: list[int] = []
+
+        def look() -> None:
+            while len(seen) < 400:
+                seen.append(len(sandbox.payments))
+                if len(seen) == 100:
+                    half.set()
+
+        half = threading.Event()
+        threads = [threading.Thread(target=look, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        half.wait()
+        sandbox.close()
+        for thread in threads:
+            thread.join(timeout=30)
+
+        assert not any(thread.is_alive() for thread in threads)
+        assert {1} == set(seen)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

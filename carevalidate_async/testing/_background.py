@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from carevalidate_async.sandbox import Sandbox
@@ -15,7 +16,7 @@ from carevalidate_async.testing._assertions import (
     wrong_with_number,
     wrong_with_script,
 )
-from carevalidate_async.testing._thread import LoopThread
+from carevalidate_async.testing._thread import LoopThread, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -282,22 +283,25 @@ class BackgroundSandbox:
 
     def _read(self, look: Callable[[], T]) -> T:
         """Return what *look* returns in the sandbox's thread, once what arrived is served."""
-        if self._thread is None:
-            return look()  # Nobody serves beside us.
 
         async def settled() -> T:
             for _ in range(_TURNS):
                 await asyncio.sleep(0)
             return look()
 
-        return self._run(settled())
+        thread = self._thread
+        if thread is not None:
+            with contextlib.suppress(StoppedError):  # Another thread closes it right now.
+                return thread.run(settled())
+        return look()  # Nobody serves beside us.
 
     def _run(self, what: Coroutine[Any, Any, T]) -> T:
         """Return what a coroutine returns in the sandbox's event loop."""
-        if self._thread is None:
+        thread = self._thread
+        if thread is None:
             what.close()
             raise RuntimeError("the sandbox is not running: use with, or start()")
-        return self._thread.run(what)
+        return thread.run(what)
 
 
 def _raise(wrong: str | None) -> None:
