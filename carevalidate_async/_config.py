@@ -166,12 +166,12 @@ def checked_origin(url: str, *, allow_insecure: bool, proxy: str | None = None) 
         raise ConfigurationError("base_url must be an absolute https:// URL")
     if "@" in parts.netloc or "?" in url or "#" in url:
         raise ConfigurationError("base_url must hold neither a user, nor a query, nor a fragment")
-    if parts.scheme == "http" and not allow_insecure and not _is_loopback(host):
+    if parts.scheme == "http" and not allow_insecure and not is_loopback(host):
         raise ConfigurationError(
             "base_url is plain http:// to another host, where the credential could be read; "
             "use https://, or allow_insecure=True"
         )
-    remote = proxy_host is not None and not _is_loopback(proxy_host)
+    remote = proxy_host is not None and not is_loopback(proxy_host)
     if parts.scheme == "http" and not allow_insecure and remote:
         raise ConfigurationError(
             "base_url is plain http:// by way of a proxy on another host, where the credential "
@@ -221,7 +221,8 @@ def _proxy_host(proxy: object) -> str:
     return host
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a URL's host is this machine's loopback."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -111,7 +111,7 @@ def _carevalidate_sandboxes() -> Iterator[Callable[[dict[str, Any]], BackgroundS
     def serve(options: dict[str, Any]) -> BackgroundSandbox:
         for those, sandbox in running:
             if those == options:
-                return sandbox
+                return sandbox.start()  # A test before may have closed it.
         sandbox = stack.enter_context(BackgroundSandbox(Sandbox(**options)))
         running.append(({**options}, sandbox))
         return sandbox

@@ -91,7 +91,7 @@ class TestFixtures:
         outcomes, text = play(tmp_path, "plain")
 
         assert {"PASSED"} == set(outcomes.values()), text
-        assert 14 == len(outcomes)
+        assert 16 == len(outcomes)
 
     @pytest.mark.parametrize(
         "options",

@@ -207,6 +207,18 @@ class TestSandbox:
         assert carevalidate_sandbox.rate_limit is None
         assert 0 == carevalidate_sandbox.received
 
+    def test_closed(self, carevalidate_sandbox: BackgroundSandbox) -> None:
+        """A test may close it."""
+        carevalidate_sandbox.close()
+
+    def test_not_closed_any_more(
+        self, carevalidate_client: CareValidate, carevalidate_sandbox: BackgroundSandbox
+    ) -> None:
+        """The next one has it again."""
+        asyncio.run(carevalidate_client.confirm_payment(PAYMENT))
+
+        carevalidate_sandbox.assert_recorded()
+
     def test_options(
         self, carevalidate_client: CareValidate, carevalidate_sandbox: BackgroundSandbox
     ) -> None:
