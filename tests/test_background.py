@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import http.client
 import json
 import os
 import threading
 import unittest
-from datetime import date
+import uuid
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from carevalidate_async import (
 )
 from carevalidate_async.planocore import PaymentMethodUpdate, Planocore
 from carevalidate_async.sandbox import Fault, Sandbox
+from carevalidate_async.session import Session
 from carevalidate_async.testing import BackgroundSandbox, no_waiting, only_loopback
 
 if TYPE_CHECKING:
@@ -41,19 +44,21 @@ def background() -> Iterator[BackgroundSandbox]:
         yield running
 
 
-def send(sandbox: BackgroundSandbox, body: str) -> http.client.HTTPConnection:
+def send(sandbox: BackgroundSandbox, body: str, key: str = "test") -> http.client.HTTPConnection:
     """Send a body by hand, and leave its answer unread."""
     connection = http.client.HTTPConnection(sandbox.url.removeprefix("http://"), timeout=5)
-    headers = {"cv-api-key": "test", "Content-Type": "application/json"}
+    headers = {"cv-api-key": key, "Content-Type": "application/json"}
     connection.request("POST", "/api/v1/customer-payment-confirmation", body, headers)
     return connection
 
 
-def post(sandbox: BackgroundSandbox, body: str) -> None:
-    """Send a body by hand, and wait for its answer."""
-    connection = send(sandbox, body)
-    connection.getresponse().read()
+def post(sandbox: BackgroundSandbox, body: str, key: str = "test") -> int:
+    """Send a body by hand, and wait for its answer; return its status."""
+    connection = send(sandbox, body, key)
+    answer = connection.getresponse()
+    answer.read()
     connection.close()
+    return answer.status
 
 
 def confirmation(**changes: Any) -> str:
@@ -122,17 +127,18 @@ class TestLife:
 
     def test_reset(self) -> None:
         """Nothing is left of a test in the next one, except for what the sandbox was made with."""
-        with BackgroundSandbox(Sandbox(rate_limit=1000)) as sandbox:
-            asyncio.run(confirm(sandbox, PAYMENT))
+        with BackgroundSandbox(Sandbox(rate_limit=0.001, rate_burst=1)) as sandbox:
+            assert [200, 429] == [post(sandbox, confirmation()) for _ in range(2)]
             sandbox.script(Fault.HANG)
             sandbox.rate_limit = 5
             url = sandbox.url
             sandbox.reset()
 
-            assert 1000 == sandbox.rate_limit
+            assert 0.001 == sandbox.rate_limit
             assert ((), 0) == (sandbox.script_left, sandbox.received)
             assert url == sandbox.url
             sandbox.assert_nothing_recorded()
+            assert [200, 429] == [post(sandbox, confirmation()) for _ in range(2)]
 
     def test_what_was_sent_is_served(self, background: BackgroundSandbox) -> None:
         """A request whose answer nobody waits for is on record before anybody looks."""
@@ -268,6 +274,7 @@ class TestRecorded:
         asyncio.run(run())
 
         background.assert_recorded(case_id=CASE, amount=Decimal("1.15"), preauthorize=None)
+        background.assert_recorded(case_id=uuid.UUID(CASE))
         with pytest.raises(AssertionError, match="<- operation is create_case_payment"):
             background.assert_recorded(operation="confirm_payment")
 
@@ -279,12 +286,21 @@ class TestRecorded:
             background.assert_recorded(decision_id="d-1", description="A visit", amount=1)
 
     def test_what_cannot_be(self, background: BackgroundSandbox) -> None:
-        """A field that no payment has, and a float, are refused, also where none is wanted."""
+        """What no payment can be like is refused, since to want none of it would always hold."""
         with pytest.raises(TypeError, match="has no field 'caseid'; it has amount, description"):
             background.assert_recorded(caseid="case-1", times=0)
-        asyncio.run(confirm(background, PAYMENT))
         with pytest.raises(InvalidRequestError, match="float"):
             background.assert_recorded(amount=50.25, times=0)
+        for fields in (
+            {"payment_date": datetime(2025, 1, 1)},  # noqa: DTZ001  # Of no kind that counts.
+            {"case_id": 17},
+            {"preauthorize": "yes"},
+        ):
+            with pytest.raises(InvalidRequestError, match=next(iter(fields))):
+                background.assert_recorded(times=0, **fields)
+        for name in ("confirm", "create_payment_intent"):
+            with pytest.raises(ValueError, match=f"no such operation: '{name}'; there are confirm"):
+                background.assert_recorded(operation=name, times=0)
 
     def test_long_lists_end(self, background: BackgroundSandbox) -> None:
         """Ten lines of each list are shown, and how many more there are."""
@@ -309,6 +325,19 @@ class TestAttempts:
             background.assert_attempts(3, operation="confirm_payment")
         with pytest.raises(AssertionError, match=r"2\. confirm_payment: Fault\.OK, answered 409"):
             background.assert_attempts(1)
+        with pytest.raises(ValueError, match="no such operation: 'confirm'; there are confirm_pay"):
+            background.assert_attempts(0, operation="confirm")
+
+    def test_forgotten(self) -> None:
+        """Requests that the sandbox did not keep count, and it says where they are needed."""
+        with BackgroundSandbox(Sandbox(keep_requests=1)) as sandbox:
+            asyncio.run(confirm(sandbox, PAYMENT, OTHER))
+
+            sandbox.assert_attempts(2)
+            with pytest.raises(AssertionError, match="2 requests arrived, and the sandbox keeps 1"):
+                sandbox.assert_attempts(1, operation="confirm_payment")
+            with pytest.raises(AssertionError, match="2 requests arrived, and the sandbox keeps 1"):
+                sandbox.assert_no_duplicates()
 
     def test_unknown_path(self, background: BackgroundSandbox) -> None:
         """What is no operation is named by its method."""
@@ -347,6 +376,26 @@ class TestDuplicates:
         assert 2 == str(caught.value).count("case_id='case-1'")
         assert "case-2" not in str(caught.value)
 
+    def test_amounts_that_are_written_otherwise(self, background: BackgroundSandbox) -> None:
+        """A payment that is there as 5 and as 5.0 is there twice."""
+        post(background, confirmation(idempotencyKey="key-1"))
+        post(background, confirmation(idempotencyKey="key-2", amount=5.0))
+
+        with pytest.raises(AssertionError, match="recorded more than once, under different keys"):
+            background.assert_no_duplicates()
+
+    def test_organizations(self) -> None:
+        """A key is an organization's own, whichever of its API keys it came with."""
+        keys = {"north": "N", "south": "S", "newer": "S"}
+        with BackgroundSandbox(Sandbox(api_key=keys)) as sandbox:
+            post(sandbox, confirmation(idempotencyKey="1"), "north")
+            post(sandbox, confirmation(idempotencyKey="1", amount=6), "south")
+            sandbox.assert_no_duplicates()
+            post(sandbox, confirmation(idempotencyKey="1", amount=7), "newer")
+
+            with pytest.raises(AssertionError, match=r"different contents under .*:\n  1\. 1$"):
+                sandbox.assert_no_duplicates()
+
     def test_no_key(self, background: BackgroundSandbox) -> None:
         """A payment without a key could be there twice."""
         post(background, confirmation())
@@ -362,6 +411,7 @@ class TestDuplicates:
             confirmation(idempotencyKey=7),
             "no JSON",
             "[]",
+            "[" * 100_000,
         ):
             post(background, body)
 
@@ -383,6 +433,19 @@ class TestOnlyLoopback:
                         await care.confirm_payment(PAYMENT)
 
         background.assert_attempts(2)
+
+    async def test_left_in_any_order(self) -> None:
+        """It holds until the last of those has left who entered it, and no longer."""
+        unguarded = Session.run
+        async with CareValidate("test", base_url="https://vendor.example") as care:
+            with contextlib.ExitStack() as first:
+                first.enter_context(only_loopback())
+                with only_loopback():
+                    first.close()
+                    with pytest.raises(ConfigurationError, match="a test must not send to "):
+                        await care.confirm_payment(PAYMENT)
+
+        assert unguarded is Session.run
 
     async def test_ends(self) -> None:
         """After it, calls go where they went before."""

@@ -46,6 +46,11 @@ class Meter:
             raise ValueError(f"rate_limit must be above zero, not {rate}")
         self._rate = rate
 
+    def fill(self) -> None:
+        """Let the bucket be as full as at the start."""
+        self._left = float(self.burst)
+        self._at = self._clock()
+
     def admit(self) -> bool:
         """Tell whether a request that arrives now is admitted, and count it if so."""
         rate = self._rate

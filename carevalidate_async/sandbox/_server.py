@@ -136,6 +136,7 @@ class Sandbox:
         rng = Random(seed)  # noqa: S311  # For ids and faults, not for secrets.
         chance = Random(rng.random())  # noqa: S311  # As above.
         rates = dict.fromkeys(BY_CHANCE, fault_rate) if faults is None else faults
+        self._organizations = rules.keys
         self._meter = Meter(rate_limit, rate_burst)
         self._plan = FaultPlan(rates, chance)
         self._ledger = Ledger(rng)
@@ -342,8 +343,10 @@ class Sandbox:
         """
         Forget what is on record, what arrived and what is scripted.
 
-        Probabilities and the rate limit stay as they are.
+        Probabilities and the rate limit stay as they are; as many requests as in `rate_burst` are
+        admitted at once again.
         """
+        self._meter.fill()
         self._ledger.clear()
         self._plan.clear()
         self._exchanges.clear()

@@ -6,7 +6,6 @@ Plain functions: each returns what is wrong as text, or None.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,10 +13,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from carevalidate_async.sandbox import Fault, ReceivedRequest, Recorded, RecordedPayment
+from carevalidate_async.sandbox._checks import read_json
 from carevalidate_async.testing._records import (
     HIDDEN,
+    OPERATIONS,
+    PAYMENTS,
     as_recorded,
-    check_names,
+    check_operation,
     shown,
     told,
     told_briefly,
@@ -41,7 +43,11 @@ class Seen:
 
         others: What else is on record: intents, and updates.
 
-        requests: What arrived, in order.
+        requests: What arrived and is kept, in order.
+
+        received: How many arrived, kept or not.
+
+        organizations: Whose each API key is.
 
         script_left: Scripted faults that no request has met.
     """
@@ -49,6 +55,8 @@ class Seen:
     payments: list[RecordedPayment]
     others: list[Recorded]
     requests: list[ReceivedRequest]
+    received: int
+    organizations: Mapping[str, str] = attrs.field(repr=False)
     script_left: tuple[Fault, ...]
 
 
@@ -64,10 +72,10 @@ class Wanted:
     """
 
     operation: str | None
-    fields: Mapping[str, object] = attrs.field(repr=False)
+    fields: Mapping[str, object] = attrs.field(repr=False, converter=as_recorded)
 
     def __attrs_post_init__(self) -> None:
-        check_names(set(self.fields))
+        check_operation(self.operation, PAYMENTS)
 
     def __str__(self) -> str:
         words = ", ".join(f"{name}={shown(name, value)}" for name, value in self.fields.items())
@@ -79,8 +87,8 @@ class Wanted:
         found = []
         if self.operation not in {None, payment.operation}:
             found.append(f"operation is {payment.operation}")
-        for name, value in self.fields.items():
-            wanted, there = as_recorded(name, value), value_of(payment, body, name)
+        for name, wanted in self.fields.items():
+            there = value_of(payment, body, name)
             if wanted != there:
                 text = shown(name, there)
                 found.append(f"{name} differs" if text == HIDDEN else f"{name} is {text}")
@@ -116,7 +124,13 @@ def wrong_with_nothing(seen: Seen) -> str | None:
 
 def wrong_with_attempts(seen: Seen, times: int, operation: str | None) -> str | None:
     """Compare how many requests arrived with *times*."""
-    count = sum(operation in {None, request.operation} for request in seen.requests)
+    check_operation(operation, OPERATIONS)
+    if operation is None:
+        count = seen.received
+    elif lost := _wrong_with_what_is_kept(seen):
+        return lost
+    else:
+        count = sum(operation == request.operation for request in seen.requests)
     if count == times:
         return None
     what = "requests" if operation is None else f"requests of {operation}"
@@ -139,12 +153,16 @@ def wrong_with_keys(seen: Seen) -> str | None:
     twice = [told(payment) for same in alike.values() if len(same) > 1 for payment in same]
     if twice:
         return f"recorded more than once, under different keys{_listed(twice)}"
-    sent = {(request.path, request.body) for request in seen.requests if request.operation}
-    keys = Counter(key for _, body in sent if (key := _key_in(body)) is not None)
-    changed = sorted(key for key, count in keys.items() if count > 1)
+    sent = {  # Keys are of an organization, whichever of its API keys they came with.
+        (seen.organizations.get(request.headers.get("cv-api-key", "")), request.path, request.body)
+        for request in seen.requests
+        if request.operation
+    }
+    keys = Counter((whose, key) for whose, _, body in sent if (key := _key_in(body)) is not None)
+    changed = sorted({key for (_, key), count in keys.items() if count > 1})
     if changed:
         return f"sent with different contents under one idempotency key{_listed(changed)}"
-    return None
+    return _wrong_with_what_is_kept(seen)
 
 
 def wrong_with_script(seen: Seen) -> str | None:
@@ -156,14 +174,25 @@ def wrong_with_script(seen: Seen) -> str | None:
     return f"{text}; requests that arrived{_listed(map(told_request, seen.requests))}"
 
 
+def _wrong_with_what_is_kept(seen: Seen) -> str | None:
+    """Tell that some requests are forgotten, and nothing can be said of them."""
+    if len(seen.requests) == seen.received:
+        return None
+    return (
+        f"{seen.received} requests arrived, and the sandbox keeps {len(seen.requests)} of them: "
+        "give it neither keep_requests nor keep_bytes"
+    )
+
+
 def _but_for_the_key(payment: RecordedPayment) -> object:
-    body = sorted((name, repr(v)) for name, v in payment.body.items() if name != "idempotencyKey")
-    return payment.organization, payment.operation, payment.case_id, tuple(body)
+    # Values are texts, flags and numbers, of which 5 and 5.00 are the same.
+    body = frozenset(item for item in payment.body.items() if item[0] != "idempotencyKey")
+    return payment.organization, payment.operation, payment.case_id, body
 
 
 def _key_in(body: bytes) -> str | None:
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except ValueError:
         return None
     key = document.get("idempotencyKey") if isinstance(document, dict) else None

@@ -214,7 +214,8 @@ class BackgroundSandbox:
         Raises:
             AssertionError: There are more, or fewer.
             TypeError: No payment has such a field.
-            InvalidRequestError: The amount is a float, or no amount.
+            ValueError: No payment has such an operation.
+            InvalidRequestError: A value is not of its field's kind, such as an amount as a float.
         """
         __tracebackhide__ = True
         seen = self._seen()
@@ -242,7 +243,9 @@ class BackgroundSandbox:
             operation: Name of the operation whose requests count; None for any.
 
         Raises:
-            AssertionError: More arrived, or fewer.
+            AssertionError: More arrived, or fewer; or only those of one operation count, and the
+                sandbox does not keep all requests.
+            ValueError: There is no such operation.
         """
         __tracebackhide__ = True
         _raise(wrong_with_attempts(self._seen(), times, operation))
@@ -255,7 +258,7 @@ class BackgroundSandbox:
         their keys; and all requests under one key were the same, byte for byte.
 
         Raises:
-            AssertionError: One of these does not hold.
+            AssertionError: One of these does not hold, or the sandbox does not keep all requests.
         """
         __tracebackhide__ = True
         _raise(wrong_with_keys(self._seen()))
@@ -277,6 +280,8 @@ class BackgroundSandbox:
                 payments=sandbox.payments,
                 others=[*sandbox.intents, *sandbox.user_updates, *sandbox.method_updates],
                 requests=sandbox.requests,
+                received=sandbox.received,
+                organizations=sandbox._organizations,  # noqa: SLF001  # For nobody else.
                 script_left=sandbox.script_left,
             )
         )

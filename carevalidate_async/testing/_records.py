@@ -7,17 +7,21 @@ print ends in the logs of other systems, and some tests are made of real cases.
 
 from __future__ import annotations
 
-from datetime import date
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from carevalidate_async._checks import to_dollars
+from carevalidate_async._checks import check_day, check_flag, check_text, to_dollars, to_uuid
 from carevalidate_async._codec import camel
+from carevalidate_async.carevalidate import CONFIRM_PAYMENT, CREATE_CASE_PAYMENT
+from carevalidate_async.carevalidate import OPERATIONS as CAREVALIDATE_OPERATIONS
 from carevalidate_async.models import CasePaymentRequest, PaymentConfirmation
+from carevalidate_async.planocore import OPERATIONS as PLANOCORE_OPERATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from carevalidate_async.sandbox import ReceivedRequest, Recorded, RecordedPayment
 
 _FIELDS = {
@@ -26,7 +30,22 @@ _FIELDS = {
 }
 _WIRE_NAMES = {name: camel(name) for name in _FIELDS}
 _PRIVATE = frozenset(name for name, field in _FIELDS.items() if field.repr is False)
+_DAYS = frozenset({"payment_date", "valid_until"})
 HIDDEN = "(not shown)"
+OPERATIONS = tuple(entry.name for entry in (*CAREVALIDATE_OPERATIONS, *PLANOCORE_OPERATIONS))
+PAYMENTS = (CONFIRM_PAYMENT.name, CREATE_CASE_PAYMENT.name)
+"""Names of the operations that put payments on record."""
+
+
+def check_operation(name: str | None, known: Iterable[str]) -> None:
+    """
+    Refuse an operation that there is not: none of it would be found, whatever is there.
+
+    Raises:
+        ValueError: *name* is none of those that are *known*.
+    """
+    if name is not None and name not in known:
+        raise ValueError(f"there is no such operation: {name!r}; there are {', '.join(known)}")
 
 
 def check_names(names: set[str]) -> None:
@@ -43,20 +62,32 @@ def check_names(names: set[str]) -> None:
         raise TypeError(msg)
 
 
-def as_recorded(name: str, value: object) -> object:
+def as_recorded(fields: Mapping[str, Any]) -> dict[str, object]:
     """
-    Return a *value* of a model's field as a body holds it.
+    Return the values of a model's *fields* as a body holds them.
 
     Raises:
-        InvalidRequestError: An amount that is no Decimal or int.
+        TypeError: No payment has such a field.
+        InvalidRequestError: A value is not of its field's kind, so nothing could be like it.
     """
-    if name == "amount" and value is not None:
-        return to_dollars(value)  # type: ignore[arg-type]  # It refuses what is neither.
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, date):
+    check_names(set(fields))
+    return {name: _as_recorded(name, value) for name, value in fields.items()}
+
+
+def _as_recorded(name: str, value: Any) -> object:  # noqa: ANN401  # It refuses what is wrong.
+    if value is None:
+        return None
+    if name == "amount":
+        return to_dollars(value)
+    if name == "preauthorize":
+        check_flag(name, value)
+        return value
+    if name in _DAYS and not isinstance(value, str):
+        check_day(name, value)
         return value.isoformat()
-    return value
+    plain = to_uuid(value.value if isinstance(value, Enum) else value)
+    check_text(name, plain)
+    return plain
 
 
 def value_of(payment: RecordedPayment, body: dict[str, Any], name: str) -> object:
