@@ -117,12 +117,15 @@ class Unfinished:
         work = None if same is None else self._same.get(same)
         if work is not None:
             coroutine.close()
+        else:
+            work = self._begin(coroutine, what)
+            if same is not None:
+                self._same[same] = work
+                work.task.add_done_callback(lambda _: self._same.pop(same))
+        try:
             return await self._hear(work)
-        work = self._begin(coroutine, what)
-        if same is not None:
-            self._same[same] = work
-            work.task.add_done_callback(lambda _: self._same.pop(same))
-        return await self._hear(work)
+        finally:
+            del work  # An error's frames would hold what holds the error.
 
     async def settle(self, seconds: float) -> None:
         """Begin nothing new, and wait until there is none, for *seconds* at most."""
@@ -171,7 +174,7 @@ class Unfinished:
                 self._tell(work)
             raise
         finally:
-            del work  # An error's frames would hold what holds the error.
+            del work  # As above.
 
     def _end(self, task: asyncio.Task[Any], work: _Work[Any]) -> None:
         self._tasks.discard(task)

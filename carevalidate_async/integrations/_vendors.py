@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import os
+from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
@@ -71,13 +73,22 @@ class Vendors:
         options: See `VendorOptions`.
 
     Raises:
-        ConfigurationError: There is neither client, or one cannot be made.
+        ConfigurationError: There is neither client, one cannot be made, or an option cannot be
+            used.
+        TypeError: There is no such option.
     """
 
     def __init__(self, **options: Unpack[VendorOptions]) -> None:
+        unknown = sorted(options.keys() - VendorOptions.__annotations__.keys())
+        if unknown:
+            msg = f"there is no such option here: {', '.join(unknown)}"
+            raise TypeError(msg)
         self._grace = options.get("grace", GRACE)
         check_seconds("grace", self._grace, zero=True)
-        self._unfinished = Unfinished(options.get("on_unheard"))
+        on_unheard = options.get("on_unheard")
+        if iscoroutinefunction(on_unheard):
+            raise ConfigurationError("on_unheard must be a plain function: nobody awaits it")
+        self._unfinished = Unfinished(on_unheard)
         care = (
             options["care"] if "care" in options else _known(CareValidate, "CAREVALIDATE_API_KEY")
         )
@@ -154,15 +165,14 @@ class Vendors:
     async def aclose(self) -> None:
         """Begin nothing new, let what has begun settle within the grace, and close the clients."""
         ends = asyncio.get_running_loop().time() + self._grace
-        try:
+        async with contextlib.AsyncExitStack() as stack:  # Each of these, whatever another raises.
+            stack.push_async_callback(self._unfinished.cut_off)
+            for client in self._own:
+                stack.push_async_callback(client.aclose)
             await self._unfinished.settle(self._grace)
             for client in self._own:  # whose calls may not all have been begun here
                 left = ends - asyncio.get_running_loop().time()
                 await client.aclose(grace=max(0.0, left))
-        finally:
-            for client in self._own:
-                await client.aclose()
-            await self._unfinished.cut_off()
 
     async def __aenter__(self) -> Self:
         return self
@@ -237,7 +247,9 @@ class _Finishing(Session):
         # Of two clicks at a time the second has the first one's answer, the payment's id included.
         # What others make of these classes may not be hashable.
         if type(request) in _ALIKE and getattr(request, "idempotency_key", None) is not None:
-            same = (operation.name, tuple(path.items()), accept_duplicate, request)
+            # Whoever gives a call less time is not made to wait for one that has more.
+            times = self._inner.worst_case()
+            same = (operation.name, tuple(path.items()), accept_duplicate, times, request)
         return await self._unfinished.finish(call, operation.name, same)
 
 
