@@ -190,12 +190,13 @@ class TestDocument:
         """
         Only where the same request again is the same payment is the caller told to ask again.
         """
-        error = made(InternalServerError, Outcome.UNKNOWN)
+        error = made(InternalServerError, Outcome.UNKNOWN, retry_after=7)
         error.idempotency_key, error.retryable = key, retryable
         problem = problem_of(error, caller_key=caller_key)
 
         assert words in problem.detail
         assert repeat == problem.members["retryable"]
+        assert ({"Retry-After": "7"} if repeat else {}) == problem.headers
 
     def test_no_connection(self) -> None:
         """What may pass by itself is asked for again; what does not is for the operator."""

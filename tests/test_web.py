@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import logging
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from carevalidate_async import (
     InvalidRequestError,
     Outcome,
     RetryPolicy,
+    derive_idempotency_key,
 )
 from carevalidate_async.integrations import aiohttp as for_aiohttp
 from carevalidate_async.integrations import fastapi as for_fastapi
@@ -168,6 +170,35 @@ class TestFinish:
         assert 2 == len(server.requests)
         assert (1 if stay == 0 else 0) == len(heard())
 
+    async def test_the_same_call_with_less_time(self) -> None:
+        """One that is given less time does not wait for one that has more."""
+        now = asyncio.Event()
+        async with RawServer(once(now)) as server, Vendors(care=care_at(server.url)) as vendors:
+            first = asyncio.create_task(vendors.care.confirm_payment(KEYED))
+            await server.arrived(1)
+            await vendors.care.with_options(deadline=60).confirm_payment(KEYED)
+            assert not first.done()
+            now.set()
+            await first
+
+        assert 2 == len(server.requests)
+
+    async def test_error_is_let_go(self) -> None:
+        """An error holds nothing that holds it: what it shows of a request is gone with it."""
+        gone: list[weakref.ref[CareValidateError]] = []
+        async with RawServer(answers(400)) as server, Vendors(care=care_at(server.url)) as vendors:
+            gc.collect()
+            gc.disable()
+            try:
+                try:
+                    await vendors.care.confirm_payment(KEYED)
+                except CareValidateError as error:
+                    gone.append(weakref.ref(error))
+                await settle()
+                assert [None] == [each() for each in gone]
+            finally:
+                gc.enable()
+
     async def test_calls_without_a_key(self) -> None:
         """Two calls that may be two payments are two."""
         async with RawServer() as server, Vendors(care=care_at(server.url)) as vendors:
@@ -247,10 +278,13 @@ class TestFinish:
         assert "on_unheard failed on the end of confirm_payment: ValueError" in caplog.messages
         assert str(PAYMENT.email) not in caplog.text
 
-    async def test_many(self, sandbox: Sandbox) -> None:
+    async def test_many(self, heard: Callable[[], list[str]]) -> None:
         """Rows of `confirm_payments` that are under way are finished, too."""
-        sandbox.script(*[Fault.DELAY(seconds=0.1)] * 4)
-        async with Vendors(care=care_at(sandbox.url)) as vendors:
+        now = asyncio.Event()
+        async with (
+            RawServer(*[once(now)] * 4) as server,
+            Vendors(care=care_at(server.url)) as vendors,
+        ):
             payments = [attrs.evolve(PAYMENT, case_id=f"case-{n}") for n in range(20)]
 
             async def run() -> None:
@@ -258,10 +292,13 @@ class TestFinish:
                     pass
 
             running = asyncio.create_task(run())
-            await happens(lambda: sandbox.received == 4)
+            await server.arrived(4)
             await gone(running)
+            assert 4 == vendors.unfinished
+            now.set()
 
-        assert 4 == len(sandbox.payments)
+        assert 4 == len(server.requests)
+        assert 4 == len(heard())
 
 
 class TestVendors:
@@ -301,6 +338,36 @@ class TestVendors:
             _ = vendors.plano
         with pytest.raises(ConfigurationError, match="grace"):
             Vendors(grace=-1)
+
+    async def test_options(self) -> None:
+        """One that does not exist, or that nobody would await, is refused."""
+
+        async def on_unheard(end: Unheard) -> None:
+            raise NotImplementedError
+
+        with pytest.raises(TypeError, match="no such option here: on_unhaerd"):
+            Vendors(care=care_at("http://localhost"), on_unhaerd=print)  # type: ignore[call-arg]  # it says so
+        with pytest.raises(ConfigurationError, match="on_unheard must be a plain function"):
+            Vendors(care=care_at("http://localhost"), on_unheard=on_unheard)  # type: ignore[arg-type]  # it says so
+
+    async def test_a_client_that_cannot_be_closed(self) -> None:
+        """The others are closed, whatever one of them raises."""
+
+        class Stuck(CareValidate):
+            async def aclose(self, *, grace: float = 0.0) -> None:
+                raise ConfigurationError("in use by another running event loop")
+
+        made: list[Planocore] = []
+
+        def plano() -> Planocore:
+            made.append(Planocore("test", base_url="http://localhost"))
+            return made[0]
+
+        vendors = Vendors(care=lambda: Stuck("test", base_url="http://localhost"), plano=plano)
+        with pytest.raises(ConfigurationError, match="another running event loop"):
+            await vendors.aclose()
+
+        assert made[0].closed
 
     def test_stand_in_for_all_of_a_session(self) -> None:
         """Whatever a client asks its session for, it asks one that finishes calls."""
@@ -626,6 +693,90 @@ class TestAiohttp:
         assert "well, outcome recorded" in heard()[0]
 
 
+OWN = derive_idempotency_key("a payment of its own for each request")
+
+
+class Keys:
+    """Applications with a route that pays under the caller's key, and one that has its own."""
+
+    def __init__(self, url: str) -> None:
+        self.care = care_at(url)
+
+    def starlette(self) -> contextlib.AbstractAsyncContextManager[App]:
+        async def own(request: Request) -> Response:
+            return await self.pay(for_starlette.vendors_of(request).care, OWN)
+
+        async def bound(request: Request) -> Response:
+            key = for_starlette.caller_key(request)
+            assert key is for_starlette.caller_key(request)
+            payment = key.bind(PAYMENT, scope="u")
+            care = for_starlette.vendors_of(request).care
+            return await self.pay(care, payment.idempotency_key)
+
+        routes = [Route(f"/{each.__name__}", each, methods=["POST"]) for each in (own, bound)]
+        return served(
+            Starlette(
+                routes=[Mount("/part", routes=routes)],
+                lifespan=for_starlette.lifespan(care=self.care),
+                exception_handlers=for_starlette.PROBLEM_HANDLERS,
+            )
+        )
+
+    def litestar(self) -> contextlib.AbstractAsyncContextManager[App]:
+        @post("/part/own")
+        async def own(care: for_litestar.CareDep) -> None:
+            await self.pay(care, OWN)
+
+        @post("/part/bound")
+        async def bound(care: for_litestar.CareDep, caller_key: for_litestar.CallerKeyDep) -> None:
+            await self.pay(care, caller_key.bind(PAYMENT, scope="u").idempotency_key)
+
+        plugin = for_litestar.CareValidatePlugin(care=self.care)
+        return served(Litestar([own, bound], plugins=[plugin], logging_config=None))
+
+    def aiohttp(self) -> contextlib.AbstractAsyncContextManager[App]:
+        async def own(request: web.Request) -> web.Response:
+            await self.pay(for_aiohttp.vendors_of(request).care, OWN)
+            raise NotImplementedError
+
+        async def bound(request: web.Request) -> web.Response:
+            payment = for_aiohttp.caller_key(request).bind(PAYMENT, scope="u")
+            await self.pay(for_aiohttp.vendors_of(request).care, payment.idempotency_key)
+            raise NotImplementedError
+
+        app, part = web.Application(middlewares=[for_aiohttp.problems]), web.Application()
+        part.router.add_post("/own", own)
+        part.router.add_post("/bound", bound)
+        app.add_subapp("/part", part)
+        app.cleanup_ctx.append(for_aiohttp.vendors_ctx(care=self.care))
+        return runs(app)
+
+    async def pay(self, care: CareValidate, key: str | None) -> Response:
+        await care.confirm_payment(attrs.evolve(PAYMENT, idempotency_key=key))
+        raise NotImplementedError
+
+
+class TestWhoseKey:
+    @pytest.mark.parametrize("framework", ["starlette", "litestar", "aiohttp"])
+    async def test_in_doubt(self, framework: str) -> None:
+        """
+        Only who paid under the caller's key asks for a repetition: elsewhere it may pay again,
+        although the caller sent one.
+        """
+        async with (
+            RawServer(*[answers(500, b"", "Retry-After: 0")] * 8) as server,
+            getattr(Keys(server.url), framework)() as running,
+        ):
+            own = await running.ask("/part/own", {})
+            bound = await running.ask("/part/bound", {})
+
+        assert ["unknown", "unknown"] == [each.body["outcome"] for each in (own, bound)]
+        assert (False, True) == (own.body["retryable"], bound.body["retryable"])
+        assert "look first" in own.body["detail"]
+        assert "Ask again with the same Idempotency-Key" in bound.body["detail"]
+        assert ("Retry-After" in own.headers, "Retry-After" in bound.headers) == (False, True)
+
+
 class Slow:
     """
     A handler that takes its time, and what became of it.
@@ -715,5 +866,23 @@ class TestWhoCancels:
             asking = asyncio.create_task(running.ask("/", {}))
             await happens(lambda: bool(slow.seen))
         await asyncio.gather(asking, return_exceptions=True)
+
+        assert ["begun", "is cancelled"] == slow.seen
+
+    def test_aiohttp_out_of_patience(self) -> None:
+        """A server of aiohttp waits twice for as long as it is told to, and then cancels."""
+        slow = Slow()
+
+        async def play() -> None:
+            app = slow.aiohttp()
+            async with session() as http:
+                async with runs(app, shutdown_timeout=2) as running:
+                    asking = asyncio.create_task(http.post(running.url))
+                    await happens(lambda: bool(slow.seen))
+                    began = virtual.now()
+                await asyncio.gather(asking, return_exceptions=True)
+            assert 4 <= virtual.now() - began < 5
+
+        virtual.run(play())
 
         assert ["begun", "is cancelled"] == slow.seen

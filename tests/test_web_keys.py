@@ -33,6 +33,7 @@ class TestHeader:
             (f'  "{UUID}"  ', UUID),
             ('"a \\"quoted\\" key, with \\\\"', 'a "quoted" key, with \\'),
             ('"k";attempt=2', "k"),
+            ('"k"; by="a \\"b\\"; c, d";c;*d=?1', "k"),
             ("order_17:1", "order_17:1"),
             ("a" * 255, "a" * 255),
         ],
@@ -44,7 +45,22 @@ class TestHeader:
     @pytest.mark.parametrize(
         "sent",
         [
-            *('""', '"  "', "", " ", '"', '"a', 'a"', '"a""b"', '"a", "b"', "a, b", "a,b", "a b"),
+            *(
+                '""',
+                '"  "',
+                "",
+                " ",
+                '"',
+                '"a',
+                'a"',
+                '"a""b"',
+                '"a", "b"',
+                '"a";b=1, c',
+                '"a";b="c',
+                "a, b",
+                "a,b",
+                "a b",
+            ),
             *('"\\n"', '"\\a"', "k;a", "é", '"é"', '"a\tb"', "a" * 256, f'"{"a" * 256}"'),
         ],
     )
@@ -122,6 +138,12 @@ class TestBind:
     def test_needs_a_scope(self, scope: Any) -> None:
         """Without one, or with a part of one that is empty, users would share keys."""
         with pytest.raises(ValueError, match="scope must say whose key it is"):
+            CallerKey("k", SeenKeys()).bind(PAYMENT, scope=scope)
+
+    @pytest.mark.parametrize("scope", [1.5, ["tenant", "user"], ("tenant", b"user"), object()])
+    def test_needs_ids(self, scope: Any) -> None:
+        """What is no id is the application's mistake, and not the caller's."""
+        with pytest.raises(TypeError, match="scope must be an id"):
             CallerKey("k", SeenKeys()).bind(PAYMENT, scope=scope)
 
     def test_needs_its_case_once(self) -> None:

@@ -10,18 +10,21 @@ import hashlib
 import os
 import re
 from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
 from carevalidate_async._checks import MAX_KEY_LENGTH
+from carevalidate_async.errors import InvalidRequestError
 from carevalidate_async.idempotency import KeyPart, derive_idempotency_key
 from carevalidate_async.integrations.problems import ProblemError, refusal
 from carevalidate_async.models import CasePaymentRequest, PaymentConfirmation
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
+
+    from carevalidate_async.errors import CareValidateError
 
 HEADER = "Idempotency-Key"
 DESCRIPTION = (
@@ -34,9 +37,14 @@ Scope: TypeAlias = KeyPart | tuple[KeyPart, ...]
 
 RequestT = TypeVar("RequestT", PaymentConfirmation, CasePaymentRequest)
 
+_KEPT = "carevalidate.caller_key"
+
 # A string of RFC 8941, whose parameters say nothing here; or what users of other APIs send, bare.
-_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"[ ]*(?:;[^"]*)?', re.ASCII)
+_STRING = r'"(?:[ !#-\[\]-~]|\\["\\])*"'
 _BARE = re.compile(r"[!#-+\--:<-\[\]-~]+", re.ASCII)
+_QUOTED = re.compile(
+    rf"({_STRING})(?: *; *[A-Za-z*][\w.*-]*(?:=(?:{_STRING}|{_BARE.pattern}))?)*", re.ASCII
+)
 
 
 class SeenKeys:
@@ -85,9 +93,14 @@ class CallerKey:
     def __init__(self, value: str, seen: SeenKeys) -> None:
         self._value = value
         self._seen = seen
+        self._made: set[str] = set()
 
     def __repr__(self) -> str:
         return "<CallerKey>"
+
+    def made(self, key: str | None) -> bool:
+        """Tell whether `bind` has made *key*."""
+        return key in self._made
 
     def bind(
         self, request: RequestT, *, scope: Scope, case_id: str | uuid.UUID | None = None
@@ -109,7 +122,7 @@ class CallerKey:
         Raises:
             ProblemError: The key was used for another request in this process (422).
             ValueError: There is no scope, or the request has a key already.
-            TypeError: The case is missing, or is given twice.
+            TypeError: The case is missing, or is given twice; or the scope is none.
         """
         parts = scope if isinstance(scope, tuple) else (scope,)
         if not parts or any(part is None or part == "" for part in parts):
@@ -124,14 +137,53 @@ class CallerKey:
             if case_id is None:
                 raise TypeError("case_id must say for which case the payment is")
             operation, case = "create_case_payment", str(case_id).lower()
-        key = derive_idempotency_key("web", *parts, operation, case, self._value)
+        try:
+            key = derive_idempotency_key("web", *parts, operation, case, self._value)
+        except InvalidRequestError:  # It would be the caller's fault, who did not choose it.
+            raise TypeError(
+                "scope must be an id, or a tuple of ids: text, an int, a UUID"
+            ) from None
         # Whoever sends the key for another case has not heard of the first payment.
         whole = derive_idempotency_key("web", *parts, operation, self._value)
         if not self._seen.is_new_or_same(whole, (case, attrs.astuple(request))):
             raise refusal(
                 "key-reused", 422, "Ask for another payment with another Idempotency-Key."
             )
+        self._made.add(key)
         return attrs.evolve(request, idempotency_key=key)
+
+
+def key_of(kept: MutableMapping[str, Any], values: Sequence[str], seen: SeenKeys) -> CallerKey:
+    """
+    Return the key that came with a request, the same object whenever it is asked for.
+
+    Args:
+        kept: What is kept for this request alone.
+
+        values: See `read_key`.
+
+        seen: See `CallerKey`.
+
+    Raises:
+        ProblemError: See `read_key`.
+    """
+    key = kept.get(_KEPT)
+    if not isinstance(key, CallerKey):
+        key = kept[_KEPT] = CallerKey(read_key(values), seen)
+    return key
+
+
+def is_of_caller(kept: Mapping[str, Any], error: CareValidateError) -> bool:
+    """
+    Tell whether the call that failed was made under the key that came with its request.
+
+    Args:
+        kept: What is kept for that request.
+
+        error: What the call raised.
+    """
+    key = kept.get(_KEPT)
+    return isinstance(key, CallerKey) and key.made(error.idempotency_key)
 
 
 def read_key(values: Sequence[str]) -> str:
@@ -152,7 +204,7 @@ def read_key(values: Sequence[str]) -> str:
     text = values[0].strip()
     quoted = _QUOTED.fullmatch(text)
     if quoted is not None:
-        key = re.sub(r'\\(["\\])', r"\1", quoted[1])
+        key = re.sub(r'\\(["\\])', r"\1", quoted[1][1:-1])
     elif _BARE.fullmatch(text):
         key = text
     else:

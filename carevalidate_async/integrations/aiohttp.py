@@ -16,12 +16,12 @@ Calls of the clients are finished though the request's task is cancelled; see `V
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from aiohttp import web
 
 from carevalidate_async.errors import CareValidateError, ConfigurationError
-from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, read_key
+from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller, key_of
 from carevalidate_async.integrations._unfinished import Unheard
 from carevalidate_async.integrations._vendors import VendorOptions, Vendors
 from carevalidate_async.integrations._webhook_body import read_event
@@ -50,6 +50,9 @@ __all__ = [
 
 VENDORS = web.AppKey("carevalidate", Vendors)
 """Where the application keeps its clients."""
+
+# Before 3.14 the keys of a request were text.
+_KEPT: Any = web.RequestKey("carevalidate", dict) if hasattr(web, "RequestKey") else "carevalidate"
 
 
 def vendors_ctx(
@@ -93,7 +96,8 @@ def caller_key(request: web.Request) -> CallerKey:
     Raises:
         ProblemError: There is none, or none that can be used (400).
     """
-    return CallerKey(read_key(request.headers.getall(HEADER, [])), vendors_of(request).seen_keys)
+    seen = vendors_of(request).seen_keys
+    return key_of(request.setdefault(_KEPT, {}), request.headers.getall(HEADER, []), seen)
 
 
 async def webhook_event(request: web.Request, secret: str | Iterable[str]) -> WebhookEvent:
@@ -122,7 +126,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except ProblemError as error:
         problem = error.problem
     except CareValidateError as error:
-        problem = problem_of(error, caller_key=HEADER in request.headers)
+        problem = problem_of(error, caller_key=is_of_caller(request.get(_KEPT, {}), error))
     return web.Response(
         body=problem.body(),
         status=problem.status,

@@ -30,7 +30,7 @@ with needs("litestar"):
 
 from carevalidate_async.carevalidate import CareValidate
 from carevalidate_async.errors import CareValidateError, ConfigurationError
-from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, read_key
+from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller, key_of
 from carevalidate_async.integrations._unfinished import Unheard
 from carevalidate_async.integrations._vendors import VendorOptions, Vendors
 from carevalidate_async.integrations._webhook_body import read_event
@@ -56,13 +56,10 @@ __all__ = [
     "webhook_event",
 ]
 
-if TYPE_CHECKING or hasattr(di, "NamedDependency"):
-    CareDep: TypeAlias = di.NamedDependency[CareValidate]
-    PlanoDep: TypeAlias = di.NamedDependency[Planocore]
-    VendorsDep: TypeAlias = di.NamedDependency[Vendors]
-    CallerKeyDep: TypeAlias = di.NamedDependency[CallerKey]
-else:  # Before 2.23 a dependency was known by its name alone.
-    CareDep, PlanoDep, VendorsDep, CallerKeyDep = CareValidate, Planocore, Vendors, CallerKey
+CareDep: TypeAlias = di.NamedDependency[CareValidate]
+PlanoDep: TypeAlias = di.NamedDependency[Planocore]
+VendorsDep: TypeAlias = di.NamedDependency[Vendors]
+CallerKeyDep: TypeAlias = di.NamedDependency[CallerKey]
 
 _STATE = "carevalidate"
 
@@ -72,7 +69,7 @@ class CareValidatePlugin(InitPluginProtocol):
     Gives an application its clients, as dependencies, and answers problems for what calls raise.
 
     Its lifespan begins after the application's own and ends before them: what those open is there
-    as long as calls are under way.
+    as long as calls are under way. Name it last: what later plugins open ends before.
 
     Args:
         options: See `VendorOptions`.
@@ -140,7 +137,8 @@ def _plano(state: State) -> Planocore:
 
 
 def _caller_key(request: Request[Any, Any, Any], state: State) -> CallerKey:
-    return CallerKey(read_key(request.headers.getall(HEADER, [])), _vendors(state).seen_keys)
+    kept, values = request.scope["state"], request.headers.getall(HEADER, [])
+    return key_of(kept, values, _vendors(state).seen_keys)
 
 
 def _answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -148,7 +146,7 @@ def _answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respon
         problem = error.problem
     else:
         assert isinstance(error, CareValidateError)  # noqa: S101 - registered for no other
-        problem = problem_of(error, caller_key=HEADER in request.headers)
+        problem = problem_of(error, caller_key=is_of_caller(request.scope["state"], error))
     return Response(
         problem.body(),
         status_code=problem.status,

@@ -192,8 +192,9 @@ def problem_of(error: CareValidateError, *, caller_key: bool) -> Problem:
     Args:
         error: What the call raised.
 
-        caller_key: Whether the caller sent an Idempotency-Key. The document asks to use it again
-            where the vendor's key was derived, and not made for this one call.
+        caller_key: Whether the call was made under the Idempotency-Key that the caller sent. The
+            document asks to use it again where the vendor's key was derived, and not made for this
+            one call.
     """
     if error.outcome is Outcome.UNKNOWN:
         return _unknown(error, caller_key=caller_key)
@@ -220,16 +221,17 @@ def _unknown(error: CareValidateError, *, caller_key: bool) -> Problem:
     keyed = caller_key and (error.idempotency_key or "").startswith(DERIVED)
     # An operation without a key can be asked again where its error says so.
     harmless = error.idempotency_key is None and error.retryable
+    again = keyed or harmless
     return Problem(
         kind="unknown-outcome",
         status=504 if isinstance(error, APITimeoutError) else 502,
         detail=_ASK_AGAIN if keyed else _REPEAT if harmless else _LOOK_FIRST,
         members={
             "outcome": error.outcome,
-            "retryable": keyed or harmless,
+            "retryable": again,
             **_reference(error),
         },
-        headers=_retry_after(error, default=None),
+        headers=_retry_after(error, default=None) if again else {},  # It says when to.
     )
 
 

@@ -26,7 +26,7 @@ with needs("starlette"):
     from starlette.responses import Response
 
 from carevalidate_async.errors import CareValidateError, ConfigurationError
-from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, read_key
+from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller, key_of
 from carevalidate_async.integrations._unfinished import Unheard
 from carevalidate_async.integrations._vendors import VendorOptions, Vendors
 from carevalidate_async.integrations._webhook_body import read_event
@@ -98,7 +98,8 @@ def caller_key(request: HTTPConnection) -> CallerKey:
     Raises:
         ProblemError: There is none, or none that can be used (400).
     """
-    return CallerKey(read_key(request.headers.getlist(HEADER)), vendors_of(request).seen_keys)
+    seen = vendors_of(request).seen_keys
+    return key_of(request.scope["state"], request.headers.getlist(HEADER), seen)
 
 
 async def webhook_event(request: Request, secret: str | Iterable[str]) -> WebhookEvent:
@@ -124,7 +125,8 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
         problem = error.problem
     else:
         assert isinstance(error, CareValidateError)  # noqa: S101 - registered for no other
-        problem = problem_of(error, caller_key=HEADER in request.headers)
+        kept = request.scope.get("state", {})
+        problem = problem_of(error, caller_key=is_of_caller(kept, error))
     return Response(problem.body(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
