@@ -106,7 +106,7 @@ async def double_click(app: App, sandbox: Sandbox) -> None:
 async def double_click_of_a_case_payment(app: App, sandbox: Sandbox) -> None:
     """At a time both have the payment's id; later it is lost, and the answer says recorded."""
     path, wanted = f"/cases/{CASE}/payments", {"amount": 1.15, "description": "A visit"}
-    sandbox.script(Fault.DELAY(seconds=0.3))
+    sandbox.script(Fault.DELAY(seconds=1))
     first, second = await asyncio.gather(*(app.ask(path, wanted) for _ in range(2)))
     third = await app.ask(path, wanted)
 

@@ -127,7 +127,7 @@ if __name__ == "__main__":
     if args.sandbox:
         os.environ.pop("CAREVALIDATE_API_KEY", None)
     logging.basicConfig(level=logging.INFO)
-    # Who hangs up frees what serves them; the payment goes on.
+    # Who hangs up frees what serves them; the payment goes on. The timeout is waited for twice.
     web.run_app(
-        app, host="127.0.0.1", port=args.port, shutdown_timeout=5, handler_cancellation=True
+        app, host="127.0.0.1", port=args.port, shutdown_timeout=2.5, handler_cancellation=True
     )
