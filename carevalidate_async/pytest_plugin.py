@@ -24,7 +24,8 @@ In a test that uses the sandbox no retry waits, and no client of the package rea
 A fault is given by its name, or as a `Fault`: ``"DROP_AFTER"``, ``Fault.HTML(status=200)``.
 To type checkers, one `Fault` and nothing else looks like a function to be marked.
 
-``-p no:carevalidate`` switches it off. A run that uses none of it imports nothing but this file.
+``-p no:carevalidate`` switches it off. A run that uses none of it imports nothing but this file and
+the package's own, which loads nothing.
 """
 
 from __future__ import annotations
