@@ -30,9 +30,12 @@ from canaries import (
     DESCRIPTION,
     DIGITS,
     EMAIL,
+    INTENT_SECRET,
     KEY,
+    OWNER,
     PHONE,
     PLANTED,
+    PROXY_PASSWORD,
     REQUESTS,
     SETUP,
     STREET,
@@ -695,13 +698,70 @@ class TestMask:
         assert "No such setupintent: '[hidden]'" == second["error"]
 
     async def test_a_faults_own_body(self, browser: Browser, asker: Asker) -> None:
-        """What somebody scripted as an answer's body is in no row, and without a person."""
-        browser.sandbox.script(Fault.HTML(body=f"<p>{EMAIL}</p>"))
-        await asker.ask("confirm_payment")
+        """What somebody scripted as an answer's text is nowhere, but for the vendor's fields."""
+        secret = {"data": {"paymentIntentSecret": INTENT_SECRET}, "message": INTENT_SECRET}
+        browser.sandbox.script(
+            Fault.HTML(body=f"<p>{EMAIL} {OWNER} {STREET}</p>"),
+            Fault.REFUSE(body=json.dumps(secret)),
+            Fault.HTML,
+        )
+        for _ in range(3):
+            await asker.ask("confirm_payment")
         seen = await self.seen(browser)
+        bodies = [(await browser.detail(number))["answer"]["body"] for number in (1, 2, 3)]
 
         assert [] == seen.planted()
-        assert "<p>[email]</p>" == (await browser.detail(1))["answer"]["body"]
+        assert None is bodies[0]
+        assert {"data": {"paymentIntentSecret": HIDDEN}, "message": HIDDEN} == json.loads(bodies[1])
+        assert "<h1>Bad gateway</h1>" in bodies[2]
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault.REDIRECT(location=f"https://u:{PROXY_PASSWORD}@x.example/y?e={EMAIL}&t={TOKEN}"),
+            Fault.RATE_LIMIT(retry_after=f"{EMAIL} {DIGITS}"),
+        ],
+        ids=["location", "retry_after"],
+    )
+    async def test_a_faults_own_headers(self, browser: Browser, asker: Asker, fault: Fault) -> None:
+        """Headers that somebody scripted are shown without what could be private, in rows too."""
+        browser.sandbox.script(fault, fault)
+        await asker.send("POST", PATH, data=b"{}")
+        seen = await self.seen(browser)
+        seen.add("state", json.dumps((await browser.post("rate-limit", {"rate": None}))[1]))
+
+        assert [] == seen.planted()
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"idempotencyKey": f"k-{KEY}-1"},
+            {"caseId": KEY},
+            {"caseId": SETUP, "description": SETUP},
+            {"caseId": INTENT_SECRET, "idempotencyKey": INTENT_SECRET},
+            {"idempotencyKey": f"k {STREET}", "description": STREET},
+            {"caseId": SETUP, "description": "x" * 70_000},
+        ],
+        ids=lambda fields: next(iter(fields)),
+    )
+    async def test_records(self, plain_http: ClientSession, fields: dict[str, Any]) -> None:
+        """What is on record is shown without what its request's row hides."""
+        async with Sandbox(api_key=KEY) as sandbox:
+            asker = Asker(plain_http, sandbox)
+            data = json.dumps({**CONFIRMATION, **fields})
+            said = await asker.send("POST", PATH, data=data.encode(), key=KEY)
+
+            assert 200 == said.status
+            assert [] == (await self.seen(Browser(plain_http, sandbox))).planted()
+
+    async def test_the_usual_key_is_no_secret(self, browser: Browser, asker: Asker) -> None:
+        """The credential that every sandbox has unless told otherwise hides nothing else."""
+        await asker.ask(
+            "confirm_payment", {**KEYED, "caseId": "test-1", "idempotencyKey": "test-2"}
+        )
+        told = json.loads((await browser.detail(1))["request"]["body"])
+
+        assert ("test-1", "test-2") == (told["caseId"], told["idempotencyKey"])
 
     async def test_what_is_shown(self, browser: Browser, asker: Asker) -> None:
         """What is harmless is shown: a page that hides everything helps nobody."""
@@ -744,7 +804,7 @@ COPIED: dict[str, dict[str, Any]] = {
         "email": EMAIL,
         "phoneNumber": PHONE,
         "decisionId": CASE,
-        "idempotencyKey": """it's "$HOME" `id` \\ !x %s""",
+        "idempotencyKey": """it's "$HOME" `id` \\ !x %s TOKEN-HERE Order(7)""",
     },
     "create_case_payment": {**CASE_PAYMENT, "productId": CASE, "status": "PAID"},
     "create_payment_intent": {"amount": 10, "metadata": {"email": EMAIL, "phone": PHONE}},
@@ -808,15 +868,20 @@ class TestCopies:
         self.check(browser.sandbox)
 
     async def test_what_cannot_be_copied(self, browser: Browser, asker: Asker) -> None:
-        """A bad request can be copied for a shell and not as a call; what is no operation, not."""
+        """
+        A bad request can be copied for a shell and not as a call; what is no operation cannot,
+        nor what has a key that is not shown, for that would be no replay.
+        """
         await asker.ask("confirm_payment", {**CONFIRMATION, "amount": -1})
         await asker.send("POST", PATH, data=b"no JSON")
         await asker.send("GET", "/x")
         await asker.send("POST", "/api/v1/cases/john%40example.com/payments", data=b"{}")
-        copies = [await browser.detail(number) for number in (1, 2, 3, 4)]
+        await asker.ask("confirm_payment", {**KEYED, "idempotencyKey": f"pay {EMAIL}"})
+        await asker.ask("confirm_payment", {**KEYED, "idempotencyKey": "two\nlines"})
+        copies = [await browser.detail(number) for number in range(1, 7)]
 
-        assert [True, False, False, False] == [one["curl"] is not None for one in copies]
-        assert [None] * 4 == [one["python"] for one in copies]
+        assert [True, *[False] * 5] == [one["curl"] is not None for one in copies]
+        assert [None] * 6 == [one["python"] for one in copies]
 
 
 class TestControls:
@@ -871,6 +936,12 @@ class TestControls:
         await browser.post("rate-limit", {"rate": None})
 
         assert (2.5, None) == (before, browser.sandbox.rate_limit)
+
+    async def test_no_rate_limit(self, browser: Browser) -> None:
+        """A rate without end is told as none, for JSON has no word for it."""
+        browser.sandbox.rate_limit = float("inf")
+
+        assert None is (await browser.post("script/clear", {}))[1]["rate_limit"]
 
     async def test_reset(self, browser: Browser, asker: Asker) -> None:
         """A reset forgets what arrived and what is on record."""
@@ -946,8 +1017,11 @@ class TestFromPython:
     async def test_faults(self, sandbox: Sandbox) -> None:
         """Faults by chance can be set while it runs; bad ones leave the old ones."""
         sandbox.faults = {Fault.REFUSE: 0.25, Fault.HANG: 0.0}
-        with pytest.raises(ValueError, match="rates"):
-            sandbox.faults = {Fault.HTML: 1.5}
+        for bad in (1.5, -0.1, float("nan")):
+            with pytest.raises(ValueError, match="rates"):
+                sandbox.faults = {Fault.HTML: bad}
+        with pytest.raises(TypeError, match="'REFUSE'"):
+            sandbox.faults = {"REFUSE": 0.5}  # type: ignore[dict-item]
 
         assert {Fault.REFUSE: 0.25} == sandbox.faults
 
@@ -967,7 +1041,8 @@ class TestFromPython:
             for number in range(300):
                 sandbox.script(Fault.OK, operation=[None, *GOOD][number % 6])
                 sandbox.faults = {Fault.REFUSE: number / 1000}
-                assert len(sandbox.script_left) >= len(sandbox.scripted.get(None, ()))
+                few = len(sandbox.scripted.get(None, ()))
+                assert len(sandbox.script_left) >= few
 
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:

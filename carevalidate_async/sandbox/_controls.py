@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from carevalidate_async.sandbox import _mask
 from carevalidate_async.sandbox._faults import BY_CHANCE, Fault
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ MOST_SCRIPTED = 1000
 HIGHEST_RATE = 100_000
 """Requests a second that the page can admit, short of any number."""
 
+_LONGEST_WAIT = 40  # characters of a Retry-After; a date has 29
 _PARAMETERS: Mapping[str, tuple[type, ...]] = {
     "retry_after": (str, int, float),
     "seconds": (int, float),
@@ -72,14 +76,25 @@ def state(sandbox: Controlled, ledger: Ledger) -> dict[str, Any]:
             for operation, faults in sandbox.scripted.items()
         ],
         "chances": {label(fault): chance for fault, chance in sandbox.faults.items()},
-        "rate_limit": sandbox.rate_limit,
+        # Without end is without a limit; JSON has no word for it.
+        "rate_limit": None if sandbox.rate_limit == math.inf else sandbox.rate_limit,
         "rate_burst": sandbox.rate_burst,
     }
 
 
+@functools.lru_cache(256)  # Thousands may be scripted, told ten times a second.
 def label(fault: Fault) -> str:
-    """Return a fault's name and parameters, without the text of a body."""
-    shown = fault if fault.body == getattr(Fault, fault.name).body else fault(body=b"")
+    """Return a fault's name and parameters, without texts that could hold anything."""
+    usual = getattr(Fault, fault.name)
+    given: dict[str, Any] = {}
+    if fault.body != usual.body:
+        given["body"] = b""
+    if fault.location != usual.location:
+        given["location"] = ""
+    after = fault.retry_after
+    if after is not None and (len(after) > _LONGEST_WAIT or _mask.Mask(b"").text(after) != after):
+        given["retry_after"] = ""
+    shown = fault(**given) if given else fault
     return repr(shown).removeprefix("Fault.")
 
 

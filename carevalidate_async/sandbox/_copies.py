@@ -41,7 +41,8 @@ from carevalidate_async.sandbox._judge import (
 if TYPE_CHECKING:
     from carevalidate_async.sandbox._exchanges import ReceivedRequest
 
-_TOKEN = "TOKEN-HERE"  # noqa: S105  # Where the token goes.
+# Where the token goes; nothing that is shown can hold it.
+_TOKEN = "\ue000"  # noqa: S105  # No token, but the place of one.
 _METHODS = {
     operation.name: operation.method
     for operation in (*CAREVALIDATE_OPERATIONS, *PLANOCORE_OPERATIONS)
@@ -130,7 +131,11 @@ def as_python(seen: ReceivedRequest, origin: str) -> str | None:
 
 def _fields(seen: ReceivedRequest) -> dict[str, Any] | None:
     fields = _mask.Mask(seen.body, seen.headers, _stand_in).fields
-    return fields if isinstance(fields, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    key = _mask.readable(seen.body).get("idempotencyKey")
+    # With another key it would be no replay.
+    return fields if not isinstance(key, str) or key == fields.get("idempotencyKey") else None
 
 
 def _path(seen: ReceivedRequest) -> str | None:
@@ -170,15 +175,16 @@ class _Call:
     def script(self, origin: str) -> str:
         """Return the script."""
         variable = "CAREVALIDATE_API_KEY" if self.client == "CareValidate" else "PLANOCORE_TOKEN"
+        used: set[str] = set()
         given = [
-            *(f"{_source(value)}," for value in self.before),
-            f"{_source(self.model)},",
-            *(f"{name}={_source(value)}," for name, value in self.named.items()),
+            *(f"{_source(value, used)}," for value in self.before),
+            f"{_source(self.model, used)},",
+            *(f"{name}={_source(value, used)}," for name, value in self.named.items()),
         ]
         arguments = "\n".join(given)
-        names = sorted({self.client, *re.findall(r"\b([A-Z]\w+)\(", arguments)} - {"Decimal"})
-        dates = "from datetime import date\n" if re.search(r"\bdate\(", arguments) else ""
-        decimals = "from decimal import Decimal\n" if "Decimal(" in arguments else ""
+        names = sorted({self.client, *used} - {"Decimal", "date"})
+        dates = "from datetime import date\n" if "date" in used else ""
+        decimals = "from decimal import Decimal\n" if "Decimal" in used else ""
         more = "" if self.application is None else f"application={self.application!r}, "
         indented = "\n".join(f"{' ' * 12}{line}" for line in arguments.splitlines())
         return (
@@ -193,17 +199,21 @@ class _Call:
         )
 
 
-def _source(value: object) -> str:
-    """Return the Python that makes *value*; a model's unset fields are left out."""
+def _source(value: object, used: set[str]) -> str:
+    """Return the Python that makes *value*, and add the classes' names that it needs to *used*."""
     kind: type[Any] = type(value)
     if not attrs.has(kind):
         if isinstance(value, Enum):
             return repr(value.value)
+        if isinstance(value, date | Decimal):
+            used.add(kind.__name__)
         if isinstance(value, date):
             return f"date({value.year}, {value.month}, {value.day})"
         return f'Decimal("{value}")' if isinstance(value, Decimal) else repr(value)
+    used.add(kind.__name__)
+    # Unset fields are left out.
     lines = [
-        f"{field.name}={_source(inner)},"
+        f"{field.name}={_source(inner, used)},"
         for field in attrs.fields(kind)
         if (inner := getattr(value, field.name)) is not None
     ]

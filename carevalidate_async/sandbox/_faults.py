@@ -215,10 +215,13 @@ class FaultPlan:
 
     @rates.setter
     def rates(self, rates: Mapping[Fault, float]) -> None:
+        for fault in rates:
+            if not isinstance(fault, Fault):
+                raise TypeError(f"a fault is one of Fault's constants, not {fault!r}")
         if any(not 0 <= rate <= 1 for rate in rates.values()) or sum(rates.values()) > 1 + 1e-9:
             raise ValueError("the faults' rates must be from 0 to 1 and add up to at most 1")
         # One assignment: a request meets the old rates or the new ones.
-        self._rates = tuple((fault, rate) for fault, rate in rates.items() if rate)
+        self._rates = tuple((fault, float(rate)) for fault, rate in rates.items() if rate)
 
     def script(self, faults: tuple[Fault, ...], operation: str | None) -> None:
         """Queue *faults* for the next requests of *operation*, None for any."""

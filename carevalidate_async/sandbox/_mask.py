@@ -25,12 +25,16 @@ LONGEST_BODY = 2**16
 
 _DEEPEST = 20
 _MOST_PRIVATE = 200
+_EVERYBODYS = frozenset({"test"})
+"""What is no secret: the sandbox's credential unless it is given another."""
+
 _SHORTEST_SECRET = 4  # characters; a shorter text is in another by chance
 _LONGEST_NUMBER = 10**9  # with more digits it may be a phone number or a card's
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _DERIVED = re.compile(r"(cv1-)?[0-9a-f]{24,64}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
+_PAYMENT_SECRET = re.compile(r"\w*_secret_\w*", re.ASCII | re.IGNORECASE)
 _MANY_DIGITS = re.compile(r"(\d[().-]{0,2}){7}", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z)?", re.ASCII)
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII)
@@ -46,7 +50,7 @@ def word(text: str, private: tuple[str, ...] = ()) -> str | None:
     if _UUID.fullmatch(text):
         return text
     plain = _WORD.fullmatch(text) and not _MANY_DIGITS.search(text)
-    if not plain or len(private) > _MOST_PRIVATE:
+    if not plain or _PAYMENT_SECRET.search(text) or len(private) > _MOST_PRIVATE:
         return None
     told = text.casefold()
     secrets = (secret.casefold() for secret in private if len(secret) >= _SHORTEST_SECRET)
@@ -62,7 +66,11 @@ def key(text: str, private: tuple[str, ...] = ()) -> str | None:
     """Return an idempotency key without what could name somebody, should it hold any."""
     if is_made(text):
         return text
-    return None if len(private) > _MOST_PRIVATE else blank_out(text, private)
+    return None if len(private) > _MOST_PRIVATE else _words(text, private)
+
+
+def _words(text: str, private: tuple[str, ...]) -> str:
+    return blank_out(_PAYMENT_SECRET.sub(HIDDEN, text), private)
 
 
 def _day(text: str, _private: tuple[str, ...]) -> str | None:
@@ -77,7 +85,7 @@ _REQUEST: Mapping[str, Shape] = {
 }
 _ANSWER: Mapping[str, Shape] = {
     **dict.fromkeys(("code", "paymentId", "status"), word),
-    **dict.fromkeys(("error", "message"), blank_out),
+    **dict.fromkeys(("error", "message"), _words),
     "createdAt": _day,
 }
 _NUMBERS = frozenset({"amount", "exp_month", "exp_year", "id", "status"})
@@ -123,7 +131,7 @@ class Mask:
         document = readable(body)
         if document is not None:
             self._value("", document, _REQUEST, 0)  # What comes first may repeat what comes last.
-        self.private = tuple(self._texts)
+        self.private = tuple(self._texts - _EVERYBODYS)
         if document is not None:
             self.fields = self._value("", document, _REQUEST, 0)
 
@@ -134,12 +142,12 @@ class Mask:
             return None
         shapes = _ANSWER
         if isinstance(document, dict) and document.get("code") == "IDEMPOTENCY_ERROR":
-            shapes = {**_ANSWER, "description": blank_out}  # the vendor's own words
+            shapes = {**_ANSWER, "description": _words}  # the vendor's own words
         return self._value("", document, shapes, 0)
 
     def text(self, text: str) -> str:
         """Return a *text*, which may repeat the request, in one line, without what is private."""
-        return HIDDEN if len(self.private) > _MOST_PRIVATE else blank_out(text, self.private)
+        return HIDDEN if len(self.private) > _MOST_PRIVATE else _words(text, self.private)
 
     def headers(self, headers: Mapping[str, str]) -> list[tuple[str, str]]:
         """Return headers as they are shown."""
@@ -148,6 +156,8 @@ class Mask:
     def _header(self, name: str, text: str) -> str:
         if name.lower() not in _HEADERS:
             return HIDDEN
+        if name.lower() == "location":
+            return self.text(path(text))
         plain = _PORT_OR_SIZE.fullmatch(text) or _LOOPBACK.fullmatch(text)
         return text if plain else self.text(text)
 
@@ -167,7 +177,7 @@ class Mask:
             number = name in _NUMBERS and abs(value) < _LONGEST_NUMBER
             return value if number else self._hidden(name, value)
         shape = shapes.get(name)
-        if shape is blank_out:
+        if shape is _words:
             return self.text(value)
         told = None if shape is None else shape(value, self.private)
         return self._hidden(name, value) if told is None else told

@@ -25,7 +25,7 @@ from carevalidate_async.sandbox._guard import is_json, objection
 from carevalidate_async.sandbox._view import detail, key_id, shown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from carevalidate_async.sandbox._controls import Controlled
     from carevalidate_async.sandbox._exchanges import Exchanges
@@ -91,12 +91,21 @@ class Page:
         exchanges: What arrived there.
 
         ledger: What is on record there.
+
+        credentials: What is hidden in whatever is on record.
     """
 
-    def __init__(self, sandbox: Controlled, exchanges: Exchanges, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        sandbox: Controlled,
+        exchanges: Exchanges,
+        ledger: Ledger,
+        credentials: Iterable[str],
+    ) -> None:
         self._sandbox = sandbox
         self._exchanges = exchanges
         self._ledger = ledger
+        self._credentials = {f"credential {number}": one for number, one in enumerate(credentials)}
         self._salt = secrets.token_bytes(16)
         self._life = secrets.token_hex(4)
         self._watchers = 0
@@ -166,17 +175,18 @@ class Page:
         }
 
     def _payment(self, payment: RecordedPayment) -> dict[str, Any]:
-        fields = _mask.Mask(payment.raw).fields or {}
+        mask = _mask.Mask(payment.raw, self._credentials)
+        fields = mask.fields or {}
         key = payment.idempotency_key
         return {
             "id": payment.id,
             "operation": payment.operation,
             "at": round(payment.at.timestamp() * 1000),
-            "case": _mask.word(payment.case_id) or _mask.HIDDEN,
+            "case": (fields and _mask.word(payment.case_id, mask.private)) or _mask.HIDDEN,
             "amount": None if "amount" not in fields else str(fields["amount"]),
             "status": fields.get("status"),
             "key": None if key is None else key_id(key, self._salt),
-            "key_text": None if key is None else shown_key(key, payment.raw, {}),
+            "key_text": None if key is None else shown_key(key, payment.raw, self._credentials),
         }
 
     async def _change(self, http: web.BaseRequest, name: str) -> web.Response:

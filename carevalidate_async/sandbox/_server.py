@@ -155,7 +155,7 @@ class Sandbox:
             meter=self._meter,
         )
         if page:
-            self._handler.page = Page(self, self._exchanges, self._ledger)
+            self._handler.page = Page(self, self._exchanges, self._ledger, rules.keys)
         self._runner: web.ServerRunner | None = None
         self._url: str | None = None
 

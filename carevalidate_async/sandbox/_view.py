@@ -101,8 +101,11 @@ def key_id(key: str, salt: bytes) -> str:
 
 def shown_key(key: str, body: bytes, headers: Mapping[str, str]) -> str:
     """Return what is shown of the idempotency key of a request with that body and headers."""
-    private = () if _mask.is_made(key) else _mask.Mask(body, headers).private
-    shown = _mask.key(key, private) or _mask.HIDDEN
+    if _mask.is_made(key):
+        return key
+    mask = _mask.Mask(body, headers)
+    # Of what cannot be read nobody knows what is private.
+    shown = _mask.HIDDEN if mask.fields is None else _mask.key(key, mask.private) or _mask.HIDDEN
     return shown if len(shown) <= _LONGEST_KEY else f"{shown[:_LONGEST_KEY]}…"
 
 
@@ -145,9 +148,10 @@ def detail(seen: ReceivedRequest, salt: bytes, origin: str) -> dict[str, Any]:
         origin: The sandbox's.
     """
     mask = _mask.Mask(seen.body, seen.headers)
-    line = f"{seen.method} {_mask.path(seen.path)} HTTP/1.1"
+    listed = row(seen, salt)
+    line = f"{listed['method']} {listed['path']} HTTP/1.1"
     return {
-        **row(seen, salt),
+        **listed,
         "request": {
             "head": _head(line, mask.headers(seen.headers)),
             "body": _pretty(mask.fields) if mask.fields is not None else None,
@@ -167,8 +171,8 @@ def _answer(seen: ReceivedRequest, reply: Reply, mask: _mask.Mask) -> dict[str, 
     shown = mask.answer(reply.body)
     cut = len(reply.body) // 2 if seen.ending == "cut" else None
     if shown is None:
-        whole = len(reply.body) <= _mask.LONGEST_BODY
-        body = mask.text(reply.body[:cut].decode("utf-8", "replace")) if whole else None
+        # Text that a fault was given may hold anything.
+        body = reply.body.decode() if reply.body == Fault.HTML.body else None
     elif cut is None:
         body = _pretty(shown)
     else:
