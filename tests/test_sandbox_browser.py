@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = MARKS
 expect: Any = driver.expect
 
-MANY = 5000
+MANY = 3000
 CONNECTIONS = 8
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 # Times between two frames, and between a key and the frame that shows what it did.
@@ -113,6 +113,15 @@ def chromium() -> Iterator[Any]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def contexts(chromium: Any) -> Iterator[dict[str, Any]]:
+    """Keep windows of a kind: each test's sandbox is an origin, so nothing is remembered."""
+    kept: dict[str, Any] = {}
+    yield kept
+    for context in kept.values():
+        context.close()
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with running_sandbox(hang_seconds=0.2, seed=1) as running:
@@ -120,17 +129,19 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def show(chromium: Any, sandbox: Sandbox) -> Iterator[Any]:
+def show(chromium: Any, contexts: dict[str, Any], sandbox: Sandbox) -> Iterator[Any]:
     """Open the page as somebody would see it; nothing may go wrong meanwhile."""
-    contexts: list[Any] = []
+    pages: list[Any] = []
     wrong: list[str] = []
     asked: list[str] = []
 
     def opened(width: str = "desktop", scheme: str = "light", **options: Any) -> Any:
-        context = chromium.new_context(**sized(width, scheme), **options)
-        context.set_default_timeout(15_000)
-        contexts.append(context)
-        page = context.new_page()
+        kind = repr((width, scheme, options))
+        if kind not in contexts:
+            contexts[kind] = chromium.new_context(**sized(width, scheme), **options)
+            contexts[kind].set_default_timeout(15_000)
+        page = contexts[kind].new_page()
+        pages.append(page)
         page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
@@ -141,8 +152,8 @@ def show(chromium: Any, sandbox: Sandbox) -> Iterator[Any]:
     opened.wrong = wrong  # type: ignore[attr-defined]  # for a test that expects something
     url = sandbox.url
     yield opened
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert [] == wrong
     assert [] == [one for one in asked if not one.startswith((f"{url}/", "data:"))]
 
@@ -194,6 +205,7 @@ class TestLive:
         page.select_option("#status", "2")
         expect(page.locator("#empty")).to_contain_text("No request matches")
         page.click("text=Clear the filters")
+        expect(page.locator("#text")).to_be_focused()
         expect(shown).to_have_text("3 requests")
         page.fill("#text", "KEY_NOPE")
         expect(rows(page)).to_have_count(0)
@@ -212,6 +224,10 @@ class TestLive:
         expect(rows(page)).to_have_count(1)
         page.click("#pause")
         expect(rows(page)).to_have_count(3)
+        page.click("#pause")
+        sandbox.reset()
+        confirm(sandbox, "c")
+        expect(page.locator("#shown")).to_have_text("0 requests, paused, 1 more since")
 
     def test_reads(self, show: Any, sandbox: Sandbox) -> None:
         """An exchange is read in full: what was sent, what came back, and who had the same key."""
@@ -219,6 +235,7 @@ class TestLive:
         sandbox.script(Fault.TRUNCATE)
         for _ in range(2):
             confirm(sandbox, "one", email=EMAIL)
+        expect(rows(page)).to_have_count(2)
         rows(page).first.click()
         told = page.locator("#exchange")
         expect(told).to_contain_text("It is on record, but the client cannot know")
@@ -333,6 +350,7 @@ class TestFaults:
         expect(left).to_have_text("confirm_payment: REFUSE \u00d7 2")
         page.click("text=Clear the script")
         expect(page.locator("#script")).to_have_text("Nothing is scripted.")
+        expect(page.locator("#script-operation")).to_be_focused()
 
         assert () == sandbox.script_left
 
@@ -351,7 +369,12 @@ class TestFaults:
 
         assert {Fault.REFUSE: 0.6} == sandbox.faults
 
+        sandbox.faults = {Fault.DELAY(seconds=0.2): 0.5}
+        expect(
+            page.get_by_label("Chance of DELAY(seconds=0.2), in percent", exact=True)
+        ).to_have_value("50")
         page.click("text=All off")
+        expect(page.get_by_label("Chance of DELAY(seconds=0.2)")).to_have_count(0)
         page.fill("#rate", "7")
         page.press("#rate", "Enter")
         expect(page.locator("#rate-note")).to_contain_text("25 are admitted at once")
@@ -523,7 +546,7 @@ class TestHostile:
         fields = {HOSTILE: HOSTILE, "caseId": HOSTILE, "idempotencyKey": HOSTILE}
         send(sandbox, "confirm_payment", {**CONFIRMATION, **fields}, Host=HOSTILE)
         confirm(sandbox, HOSTILE)
-        sandbox.script(Fault.HTML(body=HOSTILE))
+        sandbox.script(Fault.REFUSE(body=json.dumps({"message": HOSTILE})))
         confirm(sandbox, "three")
         expect(rows(page)).to_have_count(3)
         for number in (1, 2, 3):

@@ -105,7 +105,9 @@ export class Controls {
 
   showScript(script) {
     if (!script.length) {
+      const focused = byId("script").contains(document.activeElement);
       byId("script").replaceChildren(element("p", { className: "soft" }, "Nothing is scripted."));
+      if (focused) byId("script-operation").focus(); // what had the focus is gone
       return;
     }
     const items = script.map(({ operation, faults }) => element("li", {},
@@ -120,6 +122,9 @@ export class Controls {
 
   showChances(chances) {
     const labels = [...new Set([...this.about.by_chance, ...Object.keys(chances)])];
+    for (const line of [...this.chances.children]) {
+      if (!labels.includes(line.dataset.fault)) line.remove();
+    }
     for (const label of labels) {
       const value = Math.round((chances[label] ?? 0) * 10_000) / 100;
       let line = [...this.chances.children].find((one) => one.dataset.fault === label);

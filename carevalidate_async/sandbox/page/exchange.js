@@ -21,10 +21,12 @@ const UNANSWERED = {
 
 export class Exchange {
   // rows: those that the page holds. go: called with the number of another request to read.
-  constructor(rows, go, closed) {
+  // leave: called where the focus was within and has to go elsewhere.
+  constructor(rows, go, closed, leave) {
     this.rows = rows;
     this.go = go;
     this.closed = closed;
+    this.leave = leave;
     this.place = byId("exchange");
     this.number = null;
     this.told = null;
@@ -55,10 +57,12 @@ export class Exchange {
     if (this.number === null) return;
     this.number = null;
     this.told = null;
+    const within = this.place.contains(document.activeElement);
     this.place.hidden = true;
     document.body.classList.remove("reading");
     this.place.replaceChildren();
     this.closed();
+    if (within) this.leave();
   }
 
   show(...parts) {
@@ -107,8 +111,8 @@ export class Exchange {
   answer(told) {
     if (told.answer === null) {
       if (told.ending === null) return [element("p", {}, "None yet.")];
-      const recorded = told.money?.startsWith("recorded") ? ", after the record" : ", before any record";
-      const when = told.operation && told.ending === "reset" ? recorded : "";
+      const recorded = { recorded: ", after the record", replayed: "", unrecorded: ", before any record" };
+      const when = told.operation && told.ending === "reset" ? recorded[told.money.split("-")[0]] : "";
       return [element("p", {}, `${UNANSWERED[told.ending]}${when}.`)];
     }
     const parts = [element("pre", {}, told.answer.head), bodyOf(told.answer, "It has no body.")];

@@ -50,6 +50,13 @@ export class List {
     this.refilter();
   }
 
+  // After a reset: the numbers begin again, so that even a paused list holds nothing of before.
+  forget() {
+    if (this.paused) this.source = [];
+    this.active = null;
+    this.refilter();
+  }
+
   // Take notice of rows that came, or (again) of all, where some of them changed or went.
   changed(again) {
     const filtered = this.filter() !== null;
@@ -100,6 +107,7 @@ export class List {
   clearFilters() {
     for (const id of ["text", "operation", "status"]) byId(id).value = "";
     byId("wrong").checked = false;
+    byId("text").focus(); // the button goes
     this.refilter();
   }
 

@@ -19,8 +19,7 @@ const list = new List(rows, (number) => read(number));
 const exchange = new Exchange(rows, (number) => { show("requests"); list.go(number, true); }, () => {
   list.opened = null;
   list.draw();
-  list.grid.focus();
-});
+}, () => list.grid.focus());
 const records = new Records(rows, (number) => { show("requests"); list.go(number, true); });
 const controls = new Controls();
 
@@ -95,6 +94,7 @@ function take(batch) {
     byNumber.clear();
     skipped = 0;
     exchange.close();
+    list.forget();
     again = "gone";
   }
   const numbers = new Set();
@@ -104,6 +104,8 @@ function take(batch) {
     if (known) {
       Object.assign(known, row, { version: known.version + 1 });
       again ??= "other";
+    } else if (rows.length && row.number < rows[0].number) {
+      continue; // it was dropped before it ended
     } else {
       row.version = 0;
       rows.push(row);
