@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = MARKS
 expect: Any = driver.expect
 
-MANY = 3000
+MANY = 5000
 CONNECTIONS = 8
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 # Times between two frames, and between a key and the frame that shows what it did.

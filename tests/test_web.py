@@ -36,6 +36,7 @@ from carevalidate_async import (
     Outcome,
     RetryPolicy,
     derive_idempotency_key,
+    webhooks,
 )
 from carevalidate_async.integrations import aiohttp as for_aiohttp
 from carevalidate_async.integrations import fastapi as for_fastapi
@@ -596,6 +597,18 @@ class TestFastAPI:
 
         with pytest.raises(CareValidateError, match="no x-cv-signature header"):
             await event(Request({"type": "http", "headers": []}, receive))
+
+    async def test_secrets_that_are_read_once(self, sandbox: Sandbox) -> None:
+        """Secrets of an iterator are good for every request."""
+        event = for_fastapi.webhook_event(iter(["first", "second"]))
+        signature = webhooks.sign(b"{}", "second").encode()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"{}"}
+
+        for _ in range(2):
+            scope = {"type": "http", "headers": [(b"x-cv-signature", signature)]}
+            assert (await event(Request(scope, receive))).verified
 
 
 class TestLitestar:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -61,6 +62,7 @@ class SeenKeys:
         self._most = most
         self._secret = os.urandom(32)
         self._digests: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()  # Plain functions of an endpoint run on threads.
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -70,10 +72,11 @@ class SeenKeys:
         digest = hashlib.blake2b(
             repr(request).encode("utf-8", "surrogatepass"), key=self._secret, digest_size=16
         ).digest()
-        known = self._digests.setdefault(key, digest)
-        self._digests.move_to_end(key)
-        if len(self._digests) > self._most:
-            self._digests.popitem(last=False)
+        with self._lock:
+            known = self._digests.setdefault(key, digest)
+            self._digests.move_to_end(key)
+            if len(self._digests) > self._most:
+                self._digests.popitem(last=False)
         return known == digest
 
 

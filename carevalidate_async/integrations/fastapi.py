@@ -109,8 +109,10 @@ def webhook_event(
         secret: The webhook's secret, several while it is changed, or what gives them for each
             request.
     """
+    # An iterator would have none left for the second request.
+    given = secret if callable(secret) or isinstance(secret, str) else tuple(secret)
 
     async def event(request: Request) -> WebhookEvent:
-        return await read_webhook(request, secret() if callable(secret) else secret)
+        return await read_webhook(request, given() if callable(given) else given)
 
     return event
