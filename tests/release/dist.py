@@ -126,11 +126,13 @@ def main() -> int:
         folder = pathlib.Path(name)
         tracked = committed(folder / "source")
         sdist = build("sdist", folder / "source", folder / "built", epoch=epoch)
+        made = [sdist]
         wrong = differences(sdist, sdist_names(tracked))
         if not wrong:
             # From the sdist, as those do who take it; and once more, from the repository's files.
             source = unpacked(sdist, folder / "unpacked")
             wheel = build("wheel", source, folder / "built", epoch=epoch)
+            made.append(wheel)
             again = [
                 build(kind, folder / "source", folder / "again", epoch=epoch)
                 for kind in ("sdist", "wheel")
@@ -138,14 +140,14 @@ def main() -> int:
             wrong += differences(wheel, wheel_names(tracked, version_of(source)))
             wrong += [
                 f"{one.name} is other bytes when it is built again"
-                for one, other in zip((sdist, wheel), again, strict=True)
+                for one, other in zip(made, again, strict=True)
                 if one.read_bytes() != other.read_bytes()
             ]
         print(*wrong, sep="\n", end="\n" if wrong else "")
         if wrong:
             return 1
         into.mkdir()
-        for built in (sdist, wheel):
+        for built in made:
             shutil.copy(built, into)
             print(f"{hashlib.sha256(built.read_bytes()).hexdigest()}  dist/{built.name}")
     return 0
