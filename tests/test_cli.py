@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+import carevalidate_async
 from carevalidate_async import CareValidate, cli
 from carevalidate_async._commands import progress, voice
 from carevalidate_async._run import file_run
@@ -921,6 +922,14 @@ class TestSandbox:
         assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
 
 
+def run_as_main() -> None:
+    """Do what ``python -m carevalidate_async`` does."""
+    # By its path: a package that brings pytest a plugin is loaded by pytest, in whose way of
+    # loading runpy finds no module.
+    (package,) = carevalidate_async.__path__
+    runpy.run_path(f"{package}/__main__.py", run_name="__main__")
+
+
 class TestCommand:
     def test_help_is_fast_and_names_every_command(self) -> None:
         """
@@ -969,7 +978,7 @@ class TestCommand:
         monkeypatch.delitem(sys.modules, "carevalidate_async.cli")
         monkeypatch.delattr("carevalidate_async.cli")
         with pytest.raises(SystemExit) as ended:
-            runpy.run_module("carevalidate_async", run_name="__main__")
+            run_as_main()
 
         assert 2 == ended.value.code
         assert (
@@ -991,7 +1000,7 @@ class TestCommand:
         monkeypatch.delitem(sys.modules, "carevalidate_async.cli")
         monkeypatch.delattr("carevalidate_async.cli")
         with pytest.raises(SystemExit) as ended:
-            runpy.run_module("carevalidate_async", run_name="__main__")
+            run_as_main()
 
         assert 130 == ended.value.code
 
@@ -1005,7 +1014,7 @@ class TestCommand:
         monkeypatch.delitem(sys.modules, "carevalidate_async.cli")
         monkeypatch.delattr("carevalidate_async.cli")
         with pytest.raises(ModuleNotFoundError, match="confirm"):
-            runpy.run_module("carevalidate_async", run_name="__main__")
+            run_as_main()
 
 
 def summed_up(capsys: pytest.CaptureFixture[str], rows: int, **facts: Any) -> str:

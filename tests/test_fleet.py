@@ -602,7 +602,7 @@ class TestCommand:
 
     def test_page(self) -> None:
         """The page has each row that the command prints, and the plan as it is."""
-        page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+        page = (ROOT / "docs" / "explanation" / "scale.md").read_text(encoding="utf-8")
 
         assert list(tables(Scale(), Inputs())) == titles(page)
         assert wanted() == rows(page)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "bulk.md"
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "guides" / "bulk.md"
 REFUSED = Trouble(
     line=7,
     outcome="rejected",

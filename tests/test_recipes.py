@@ -602,7 +602,7 @@ class TestTemporal:
         assert failure in str(ended.replay_failure)
 
 
-PAGE = (RECIPES.parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+PAGE = (RECIPES.parents[1] / "docs" / "guides" / "recipes.md").read_text(encoding="utf-8")
 # What the page says is so by default, where a program can look.
 DEFAULTS = {
     nats.aio.client.Client.connect: ["max_reconnect_attempts"],
