@@ -391,9 +391,17 @@ class TestClose:
             await client.aclose()
             await asyncio.wait(server._tasks)
             assert client.closed
+
+        async def finish() -> None:
+            # The server hears of the end before the loop has let go of everything.
+            await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(finish(), loop))
         loop.call_soon_threadsafe(loop.stop)
         await asyncio.to_thread(thread.join)
         loop.close()
+        del client
+        gc.collect()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
