@@ -228,7 +228,9 @@ class Transport:
             # Nobody cancelled this call. aiohttp cancels its own step when a connector is closed.
             return NoReply(what=_CLOSED, sent=flight.started)
         except Exception as error:  # noqa: BLE001 - whatever it was, *started* stays true
-            return _no_reply(error, sent=flight.started, closed=self._pool.closed)
+            # aiohttp may keep it, and its frames whatever led here: the request, the call's error.
+            stripped = _stripped(error)
+            return _no_reply(stripped, sent=flight.started, closed=self._pool.closed)
         except BaseException as error:  # noqa: BLE001 - a signal's, which ends the program
             raise _stripped(error) from None
         finally:
