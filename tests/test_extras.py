@@ -142,6 +142,7 @@ class TestNeeds:
         The error names the library as Python's own does, and has that one as its cause.
         """
         with pytest.raises(ModuleNotFoundError, match=r"\[metrics\]'$") as caught, needs("metrics"):
+            # That there is none is the point.
             import no_such_library  # type: ignore[import-not-found]  # noqa: F401
 
         assert "no_such_library" == caught.value.name
@@ -152,6 +153,7 @@ class TestNeeds:
         What this package itself does not have is not blamed on an extra.
         """
         with pytest.raises(ModuleNotFoundError) as caught, needs("metrics"):
+            # As above.
             import carevalidate_async.no_such_file  # type: ignore[import-not-found]  # noqa: F401
 
         assert "extra" not in str(caught.value)

@@ -148,6 +148,7 @@ class TestExtras:
         """
         monkeypatch.setitem(sys.modules, "prometheus_client", None)
         with pytest.raises(StopError, match="metrics"):
+            # It ends before it uses what it is given.
             serve_metrics(Any, 0, Any, print)  # type: ignore[arg-type]
         monkeypatch.delitem(
             sys.modules, "carevalidate_async.integrations.prometheus", raising=False

@@ -1021,7 +1021,7 @@ class TestFromPython:
             with pytest.raises(ValueError, match="rates"):
                 sandbox.faults = {Fault.HTML: bad}
         with pytest.raises(TypeError, match="'REFUSE'"):
-            sandbox.faults = {"REFUSE": 0.5}  # type: ignore[dict-item]
+            sandbox.faults = {"REFUSE": 0.5}  # type: ignore[dict-item]  # wrong on purpose
 
         assert {Fault.REFUSE: 0.25} == sandbox.faults
 

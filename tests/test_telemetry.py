@@ -551,6 +551,7 @@ class TestPrometheus:
             for left in ("0", "500")
         )
         registry = CollectorRegistry()
+        # Its own function has no types.
         multiprocess.MultiProcessCollector(registry, str(tmp_path))  # type: ignore[no-untyped-call]
         value = registry.get_sample_value
 
