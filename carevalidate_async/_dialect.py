@@ -219,7 +219,9 @@ def blank_out(text: str, private: tuple[str, ...]) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    # By the kinds of characters: a long text has few, and to look at each would take seconds.
+    odd = {ord(char): " " for char in set(text) if not char.isprintable()}
+    return " ".join(text.translate(odd).split() if odd else text.split())
 
 
 def _refusal(status: int, document: Mapping[str, Any]) -> Refusal:

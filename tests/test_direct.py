@@ -411,15 +411,15 @@ class TestKept:
         Where the answer comes before all of the request has left, what is left of it would be taken
         for the beginning of the next one.
         """
-        read = 0
+        looked, ended = asyncio.Event(), asyncio.Event()
 
         async def answer_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal read
-            read += len(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readuntil(b"\r\n\r\n")
             writer.write(http(400, {"success": False, "message": "too long"}))
             await writer.drain()
-            await asyncio.sleep(0.3)
-            writer.close()
+            await looked.wait()
+            writer.transport.abort()
+            ended.set()
 
         server = await asyncio.start_server(answer_early, "127.0.0.1", 0, limit=1024)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -430,6 +430,8 @@ class TestKept:
                 await client.confirm_payment(long)
 
             assert 0 == idle(client)
+            looked.set()
+            await ended.wait()
 
     async def test_forgotten_clients_leave_none(self, recwarn: pytest.WarningsRecorder) -> None:
         """
