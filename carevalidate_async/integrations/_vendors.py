@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 from carevalidate_async._policy import check_seconds
 from carevalidate_async.carevalidate import CareValidate
 from carevalidate_async.errors import ConfigurationError
-from carevalidate_async.integrations._caller_keys import SeenKeys
+from carevalidate_async.integrations._caller_keys import CallerKey, SeenKeys, key_of
 from carevalidate_async.integrations._unfinished import Unfinished, Unheard
 from carevalidate_async.models import Answer, CasePaymentRequest, PaymentConfirmation
 from carevalidate_async.planocore import Planocore
 from carevalidate_async.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Hashable, Mapping
+    from collections.abc import Callable, Coroutine, Hashable, Mapping, MutableMapping, Sequence
     from types import TracebackType
 
     from carevalidate_async._config import CallOptions
@@ -100,7 +100,7 @@ class Vendors:
         self._own: list[CareValidate | Planocore] = []
         self._care = self._finishing(care) if care is not None else None
         self._plano = self._finishing(plano) if plano is not None else None
-        self.seen_keys: SeenKeys = SeenKeys()
+        self._seen_keys = SeenKeys()
 
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ""
@@ -191,6 +191,13 @@ class Vendors:
         other = copy.copy(client)
         other._session = _Finishing(client._session, self._unfinished)  # noqa: SLF001 - our own copy
         return other
+
+
+def caller_key_of(
+    vendors: Vendors, kept: MutableMapping[str, Any], values: Sequence[str]
+) -> CallerKey:
+    """Return the Idempotency-Key that came with a request of an application; see `key_of`."""
+    return key_of(kept, values, vendors._seen_keys)  # noqa: SLF001 - no business of users
 
 
 class _Finishing(Session):

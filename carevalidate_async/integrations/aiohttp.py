@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from aiohttp import web
 
 from carevalidate_async.errors import CareValidateError, ConfigurationError
-from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller, key_of
+from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller
 from carevalidate_async.integrations._unfinished import Unheard
-from carevalidate_async.integrations._vendors import VendorOptions, Vendors
+from carevalidate_async.integrations._vendors import VendorOptions, Vendors, caller_key_of
 from carevalidate_async.integrations._webhook_body import read_event
 from carevalidate_async.integrations.problems import MEDIA_TYPE, ProblemError, problem_of
 from carevalidate_async.webhooks import SIGNATURE_HEADER
@@ -96,8 +96,8 @@ def caller_key(request: web.Request) -> CallerKey:
     Raises:
         ProblemError: There is none, or none that can be used (400).
     """
-    seen = vendors_of(request).seen_keys
-    return key_of(request.setdefault(_KEPT, {}), request.headers.getall(HEADER, []), seen)
+    values = request.headers.getall(HEADER, [])
+    return caller_key_of(vendors_of(request), request.setdefault(_KEPT, {}), values)
 
 
 async def webhook_event(request: web.Request, secret: str | Iterable[str]) -> WebhookEvent:

@@ -30,9 +30,9 @@ with needs("litestar"):
 
 from carevalidate_async.carevalidate import CareValidate
 from carevalidate_async.errors import CareValidateError, ConfigurationError
-from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller, key_of
+from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller
 from carevalidate_async.integrations._unfinished import Unheard
-from carevalidate_async.integrations._vendors import VendorOptions, Vendors
+from carevalidate_async.integrations._vendors import VendorOptions, Vendors, caller_key_of
 from carevalidate_async.integrations._webhook_body import read_event
 from carevalidate_async.integrations.problems import MEDIA_TYPE, ProblemError, problem_of
 from carevalidate_async.planocore import Planocore
@@ -138,7 +138,7 @@ def _plano(state: State) -> Planocore:
 
 def _caller_key(request: Request[Any, Any, Any], state: State) -> CallerKey:
     kept, values = request.scope["state"], request.headers.getall(HEADER, [])
-    return key_of(kept, values, _vendors(state).seen_keys)
+    return caller_key_of(_vendors(state), kept, values)
 
 
 def _answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -26,9 +26,9 @@ with needs("starlette"):
     from starlette.responses import Response
 
 from carevalidate_async.errors import CareValidateError, ConfigurationError
-from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller, key_of
+from carevalidate_async.integrations._caller_keys import HEADER, CallerKey, is_of_caller
 from carevalidate_async.integrations._unfinished import Unheard
-from carevalidate_async.integrations._vendors import VendorOptions, Vendors
+from carevalidate_async.integrations._vendors import VendorOptions, Vendors, caller_key_of
 from carevalidate_async.integrations._webhook_body import read_event
 from carevalidate_async.integrations.problems import MEDIA_TYPE, ProblemError, problem_of
 from carevalidate_async.webhooks import SIGNATURE_HEADER
@@ -98,8 +98,8 @@ def caller_key(request: HTTPConnection) -> CallerKey:
     Raises:
         ProblemError: There is none, or none that can be used (400).
     """
-    seen = vendors_of(request).seen_keys
-    return key_of(request.scope["state"], request.headers.getlist(HEADER), seen)
+    values = request.headers.getlist(HEADER)
+    return caller_key_of(vendors_of(request), request.scope["state"], values)
 
 
 async def webhook_event(request: Request, secret: str | Iterable[str]) -> WebhookEvent:
