@@ -239,6 +239,7 @@ class TestFaults:
             {"seconds": -1},
             {"seconds": float("nan")},
             {"seconds": float("inf")},
+            {"seconds": 10**400},
             {"status": 99},
             {"status": 600},
             {"retry_after": "1\r\nX: y"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
@@ -13,6 +12,9 @@ from carevalidate_async.sandbox._answers import Reply, Vendor
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random
+
+LONGEST_WAIT = 10**9
+"""Seconds that a wait may last: some thirty years, and no number that a clock cannot add."""
 
 Effect: TypeAlias = Literal["pass", "answer", "drop", "truncate", "hang"]
 
@@ -99,8 +101,8 @@ class Fault:
     content_type: str = "application/json"
 
     def __attrs_post_init__(self) -> None:
-        if self.seconds is not None and not 0 <= self.seconds < math.inf:
-            raise ValueError(f"seconds must be zero or more, not {self.seconds}")
+        if self.seconds is not None and not 0 <= self.seconds <= LONGEST_WAIT:
+            raise ValueError(f"seconds must be from zero to {LONGEST_WAIT}")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"status must be from 200 to 599, not {self.status}")
         for value in (self.retry_after, self.location):

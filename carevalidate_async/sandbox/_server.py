@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from importlib import resources
 from random import Random
@@ -14,7 +13,7 @@ from aiohttp import web
 from carevalidate_async._operation import Operation
 from carevalidate_async.sandbox._answers import Reply
 from carevalidate_async.sandbox._exchanges import Exchanges, ReceivedRequest
-from carevalidate_async.sandbox._faults import BY_CHANCE, Fault, FaultPlan
+from carevalidate_async.sandbox._faults import BY_CHANCE, LONGEST_WAIT, Fault, FaultPlan
 from carevalidate_async.sandbox._handler import Handler
 from carevalidate_async.sandbox._judge import Rules
 from carevalidate_async.sandbox._ledger import Ledger, Recorded, RecordedPayment
@@ -116,8 +115,8 @@ class Sandbox:
             raise ValueError("give faults or fault_rate, not both")
         if not 0 <= port <= 65535:
             raise ValueError(f"port must be from 0 to 65535, not {port}")
-        if hang_seconds is not None and not 0 <= hang_seconds < math.inf:
-            raise ValueError(f"hang_seconds must be zero or more, not {hang_seconds}")
+        if hang_seconds is not None and not 0 <= hang_seconds <= LONGEST_WAIT:
+            raise ValueError(f"hang_seconds must be from zero to {LONGEST_WAIT}")
         if keep_requests is not None and keep_requests < 0:
             raise ValueError(f"keep_requests must be zero or more, not {keep_requests}")
         if keep_bytes is not None and keep_bytes < 0:
