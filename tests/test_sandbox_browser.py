@@ -248,6 +248,22 @@ class TestLive:
         expect(page.locator("#records .payments tbody tr")).to_have_count(1)
         expect(page.locator("#records .payments")).to_contain_text("#2 replayed key")
 
+    def test_tells_of_further_replays(self, show: Any, sandbox: Sandbox) -> None:
+        """Who has the same key is said anew when another one comes, and the focus stays there."""
+        page = show()
+        for _ in range(2):
+            confirm(sandbox, "one")
+        expect(rows(page)).to_have_count(2)
+        rows(page).first.click()
+        page.focus("#same-key button")
+        for number in (3, 4):
+            confirm(sandbox, "one")
+            expect(page.locator("#same-key")).to_contain_text(f"{number} requests carried the same")
+            assert "2" == page.evaluate("document.activeElement.dataset.request")
+        confirm(sandbox, "another")
+        expect(rows(page)).to_have_count(5)
+        expect(page.locator("#same-key button")).to_have_count(3)
+
     def test_comes_back(self, show: Any, sandbox: Sandbox) -> None:
         """A page whose sandbox went away says so, and shows the one that came back."""
         page = show()

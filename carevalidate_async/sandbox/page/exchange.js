@@ -48,9 +48,19 @@ export class Exchange {
     if (focus) byId("exchange-title").focus();
   }
 
-  // Read it again where it is among the rows that changed.
-  changed(numbers) {
-    if (this.number !== null && numbers.has(this.number)) this.open(this.number);
+  // Read it again where it is among the rows that came or changed, or say anew who had its key.
+  changed(rows) {
+    if (this.number === null) return;
+    const { key } = this.told ?? {};
+    if (rows.some((row) => row.number === this.number)) this.open(this.number);
+    else if (key && rows.some((row) => row.key === key)) this.showSame();
+  }
+
+  showSame() {
+    const place = byId("same-key");
+    const focused = place.contains(document.activeElement) && document.activeElement.dataset.request;
+    place.replaceChildren(...this.sameKey(this.told));
+    if (focused) place.querySelector(`[data-request="${focused}"]`)?.focus();
   }
 
   close() {
@@ -93,7 +103,7 @@ export class Exchange {
       bodyOf(told.request, "It has no body."),
       element("h3", {}, "Answer"),
       ...this.answer(told),
-      ...this.sameKey(told),
+      element("section", { id: "same-key" }, ...this.sameKey(told)),
       element("p", { className: "soft" }, "Credentials, payment secrets and what is about a person are hidden before they leave the sandbox. Answers also had the headers Date and Server."),
     ];
   }
@@ -155,6 +165,7 @@ export class Exchange {
       const words = `Request ${row.number}: ${moneyOf(row)}, ${statusOf(row)}`;
       if (row.number === told.number) return element("li", { "aria-current": "true" }, `${words} (this one)`);
       const button = element("button", { type: "button", className: "link" }, words);
+      button.dataset.request = row.number;
       button.addEventListener("click", () => this.go(row.number));
       return element("li", {}, button);
     });

@@ -97,9 +97,7 @@ function take(batch) {
     list.forget();
     again = "gone";
   }
-  const numbers = new Set();
   for (const row of batch.rows) {
-    numbers.add(row.number);
     const known = byNumber.get(row.number);
     if (known) {
       Object.assign(known, row, { version: known.version + 1 });
@@ -124,7 +122,7 @@ function take(batch) {
   byId("skipped").textContent = `${plural(skipped, "request")} not shown: forgotten before this page could show them.`;
   byId("count-requests").textContent = many(batch.received);
   list.changed(again);
-  exchange.changed(numbers);
+  exchange.changed(batch.rows);
   records.changed();
   tell();
 }
