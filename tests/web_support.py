@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import re
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples" / "web"
 SECRET = "whsec-of-a-test"
-APPS = ("aiohttp_app", "fastapi_app", "litestar_app")
+APPS = ("aiohttp_app", "fastapi_app", "litestar_app", "starlette_app")
 CASE = "9f0f2f70-f536-4b1d-8ed4-c831f4a4bcab"
 
 
@@ -139,7 +140,7 @@ async def example(
     name: str, sandbox: Sandbox, folder: pathlib.Path, *options: str
 ) -> AsyncIterator[App]:
     """Run an example as its guide says, with the credential and the address of *sandbox*."""
-    port, log = free_port(), folder / f"{name}.log"
+    log = folder / f"{name}.log"
     env = {
         **os.environ,
         "CAREVALIDATE_API_KEY": "test",
@@ -147,6 +148,25 @@ async def example(
         "CAREVALIDATE_WEBHOOK_SECRET": SECRET,
         "PYTHONUNBUFFERED": "1",
     }
+    async with session() as http:
+        app = await _started(name, options, env, http, log)
+        while app is None:  # somebody else has taken its port meanwhile
+            app = await _started(name, options, env, http, log)
+        try:
+            yield app
+        finally:
+            await _killed(app)
+
+
+async def _started(
+    name: str,
+    options: tuple[str, ...],
+    env: dict[str, str],
+    http: ClientSession,
+    log: pathlib.Path,
+) -> App | None:
+    """Start an example and wait until it serves; None where its port was taken."""
+    port = free_port()
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--port", str(port)),
@@ -155,18 +175,25 @@ async def example(
             stderr=output,
             env=env,
         )
-    async with session() as http:
-        app = App(f"http://127.0.0.1:{port}", http, process, log)
-        try:
-            async with asyncio.timeout(30):
-                while not await _healthy(app):
-                    assert process.returncode is None, app.logged()
-                    await asyncio.sleep(0.05)
-            yield app
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+    app = App(f"http://127.0.0.1:{port}", http, process, log)
+    try:
+        async with asyncio.timeout(30):
+            while process.returncode is None and not await _healthy(app):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.05)
+    except BaseException:
+        await _killed(app)
+        raise
+    if process.returncode is None:
+        return app
+    assert re.search(rf"{port}\D.*address already in use", app.logged()), app.logged()
+    return None
+
+
+async def _killed(app: App) -> None:
+    assert app.process is not None
+    if app.process.returncode is None:
+        app.process.kill()
+        await app.process.wait()
 
 
 async def _healthy(app: App) -> bool:
