@@ -241,23 +241,20 @@ class TestWhoeverDies:
         Told twice, a worker ends at once; what it held is confirmed by another, each row once.
         """
         pathlib.Path("payments.csv").write_text(HEADER + "".join(map(good, range(20))))
-        slow = Fault.DELAY(seconds=3.0)
+        slow = Fault.DELAY(seconds=60.0)  # longer than anything is waited for here
         with running_sandbox(api_key="test") as sandbox:
             sandbox.script(*[slow] * 8)
             run("enqueue", "payments.csv")
             with crew(sandbox, 1, "--concurrency", "8", "--fixed") as workers:
                 wait_for(lambda: sandbox.received >= 4)
                 workers[0].send_signal(signal.SIGTERM)
-                time.sleep(0.3)
-                began = time.monotonic()
+                time.sleep(0.3)  # or the two signals would be one
                 end(*workers)
-                took = time.monotonic() - began
             with crew(sandbox, 1) as workers:
                 result = run("collect", "--json")
                 end(*workers)
             payments = Counter(payment.case_id for payment in sandbox.payments)
 
-        assert took < 2.5  # rather than three seconds of the vendor's
         assert {f"case-{n}": 1 for n in range(20)} == payments
         assert 0 == result.returncode
 
@@ -430,8 +427,11 @@ class TestCollect:
         """
         pathlib.Path("payments.csv").write_text(HEADER + "".join(map(good, range(5))))
         run("enqueue", "payments.csv")
-        collecting = start("collect", "--json")
-        time.sleep(1.5)
+        collecting = start("collect", "--json", "--metrics-port", "0")
+        assert collecting.stderr is not None
+        url = re.search(r"http://\S+", collecting.stderr.readline())
+        assert url is not None
+        wait_for(lambda: b"carevalidate_job" in urlopen(url[0]).read())  # noqa: S310 - ours
         collecting.send_signal(signal.SIGINT)
         output, _ = collecting.communicate(timeout=20)
         found = json.loads(output.splitlines()[-1])
