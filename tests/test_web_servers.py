@@ -15,7 +15,7 @@ from aiohttp import ClientError
 
 from carevalidate_async import webhooks
 from carevalidate_async.sandbox import Fault, Sandbox
-from web_support import APPS, CASE, EXAMPLES, SECRET, Answer, App, example, happens, paid
+from web_support import APPS, CASE, EXAMPLES, SECRET, Answer, App, example, happens, paid, run_with
 
 ROOT = pathlib.Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "guides" / "web-servers.md").read_text(encoding="utf-8")
@@ -190,6 +190,29 @@ async def terminate(app: App, sandbox: Sandbox) -> None:
     assert 0 == status
     assert [200] * FEW == [answer.status for answer in answers]
     assert {f"case-{number}": 1 for number in range(FEW)} == records(sandbox)
+
+
+@pytest.mark.deep
+async def test_several_workers(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """
+    Of several processes each has a client of its own, and the same request is one payment whichever
+    of them takes it; told to end, they answer what has begun.
+    """
+    options = ("--workers", "2", "--timeout-graceful-shutdown", "5", "--app-dir", str(EXAMPLES))
+    command = ("-m", "uvicorn", "fastapi_app:app", *options)
+    async with run_with(command, sandbox, tmp_path / "workers.log") as app:
+        for each in range(2):  # over new connections, which any of them may take
+            app.http.headers["Connection"] = "close"
+            answers = [a for a in await pay_many(app, "workers") if isinstance(a, Answer)]
+            already = sum(answer.body["already_recorded"] for answer in answers)
+            assert ([200] * FEW, each * FEW) == ([answer.status for answer in answers], already)
+        assert {f"case-{number}": 1 for number in range(FEW)} == records(sandbox)
+        sandbox.reset()
+        await terminate(app, sandbox)
+        log = app.logged()
+
+    assert 2 == log.count("Application startup complete.")
+    assert "; they end now" not in log
 
 
 @pytest.mark.parametrize("name", APPS)

@@ -140,7 +140,16 @@ async def example(
     name: str, sandbox: Sandbox, folder: pathlib.Path, *options: str
 ) -> AsyncIterator[App]:
     """Run an example as its guide says, with the credential and the address of *sandbox*."""
-    log = folder / f"{name}.log"
+    command = ("-W", "error", str(EXAMPLES / f"{name}.py"), *options)
+    async with run_with(command, sandbox, folder / f"{name}.log") as app:
+        yield app
+
+
+@contextlib.asynccontextmanager
+async def run_with(
+    command: tuple[str, ...], sandbox: Sandbox, log: pathlib.Path
+) -> AsyncIterator[App]:
+    """Run Python with *command*, which takes ``--port``, and what is said goes to *log*."""
     env = {
         **os.environ,
         "CAREVALIDATE_API_KEY": "test",
@@ -149,9 +158,9 @@ async def example(
         "PYTHONUNBUFFERED": "1",
     }
     async with session() as http:
-        app = await _started(name, options, env, http, log)
+        app = await _started(command, env, http, log)
         while app is None:  # somebody else has taken its port meanwhile
-            app = await _started(name, options, env, http, log)
+            app = await _started(command, env, http, log)
         try:
             yield app
         finally:
@@ -159,18 +168,13 @@ async def example(
 
 
 async def _started(
-    name: str,
-    options: tuple[str, ...],
-    env: dict[str, str],
-    http: ClientSession,
-    log: pathlib.Path,
+    command: tuple[str, ...], env: dict[str, str], http: ClientSession, log: pathlib.Path
 ) -> App | None:
-    """Start an example and wait until it serves; None where its port was taken."""
+    """Start an application and wait until it serves; None where its port was taken."""
     port = free_port()
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--port", str(port)),
-            *options,
+            *(sys.executable, *command, "--port", str(port)),
             stdout=output,
             stderr=output,
             env=env,
