@@ -78,7 +78,7 @@ async def send(
     *,
     method: str = "POST",
     body: bytes = b'{"amount":1.15}',
-    attempt_timeout: float = 2.0,
+    attempt_timeout: float = 20.0,
     deadline: float | None = None,
 ) -> Reply | NoReply:
     """Send a request once; *deadline* is in seconds from now."""
