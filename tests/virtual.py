@@ -18,9 +18,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Return what *main* does, in an event loop whose clock starts at 0."""
-    with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0)) as runner:
+# Turns of the event loop in which nothing happens, before time passes: sockets may have been slow.
+_TURNS = 42
+
+
+def run(main: Coroutine[Any, Any, T], *, sockets: bool = True) -> T:
+    """
+    Return what *main* does, in an event loop whose clock starts at 0.
+
+    Args:
+        main: What to run.
+
+        sockets: Whether it has any; without them time need not wait.
+    """
+
+    def make() -> asyncio.AbstractEventLoop:
+        return looptime.new_event_loop(start=0, noop_cycles=_TURNS if sockets else 0)
+
+    with asyncio.Runner(loop_factory=make) as runner:
         return runner.run(main)
 
 
