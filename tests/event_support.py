@@ -13,13 +13,19 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
+from carevalidate_async.sandbox import Fault, Sandbox
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from carevalidate_async.sandbox import Sandbox
-
 PROCESS = pathlib.Path(__file__).with_name("consumer_process.py")
 POISON = 100  # one in so many is no payment
+
+SURE_DOUBTS = (Fault.ERROR_AFTER,) * 200
+"""
+Of two consumers' 64 payments at a time one has all of its four attempts among these, whatever the
+order: its message is delivered again although it is on record.
+"""
 
 
 def body(number: int) -> bytes:

@@ -13,7 +13,7 @@ from nats.js.api import RetentionPolicy
 from brokers import NatsServer, processes
 from carevalidate_async.integrations.jetstream import provide_stream, stream_config
 from carevalidate_async.sandbox import Sandbox
-from event_support import POISON, Fleet, body, cases, until
+from event_support import POISON, SURE_DOUBTS, Fleet, body, cases, until
 
 if TYPE_CHECKING:
     import pathlib
@@ -134,6 +134,7 @@ class TestJetStream:
         """
         events = 1000
         async with Sandbox(api_key="test", fault_rate=0.1 / 11, seed=11) as sandbox:
+            sandbox.script(*SURE_DOUBTS)
             with processes() as started:
                 fleet = Fleet(started, "jetstream", server.url, sandbox.url, "payments", "random")
                 async with JetStreamQueue(server.url, "payments") as queue:

@@ -22,6 +22,7 @@ from carevalidate_async.integrations.mismatch import MismatchError
 from carevalidate_async.sandbox import Sandbox
 from consumer_process import DELAYS
 from event_support import (
+    SURE_DOUBTS,
     Fleet,
     Letter,
     Relay,
@@ -511,6 +512,7 @@ class TestProcesses:
         """
         await queue.provide()
         async with Sandbox(api_key="test", fault_rate=0.1 / 11, seed=11) as sandbox:
+            sandbox.script(*SURE_DOUBTS)
             with processes() as started:
                 fleet = Fleet(started, "rabbit", URL, sandbox.url, queue.name, "random")
                 await take_all_with_a_kill(fleet, queue, sandbox, events=400)

@@ -24,6 +24,7 @@ from carevalidate_async.integrations.faststream.redis import RedisPayments
 from carevalidate_async.integrations.mismatch import MismatchError
 from carevalidate_async.sandbox import Sandbox
 from event_support import (
+    SURE_DOUBTS,
     Fleet,
     Letter,
     Relay,
@@ -529,6 +530,7 @@ class TestProcesses:
         protects, and the test above can tell.
         """
         async with Sandbox(api_key="test", fault_rate=0.1 / 11, seed=11) as sandbox:
+            sandbox.script(*SURE_DOUBTS)
             with processes() as started:
                 fleet = Fleet(started, "redis", URL, sandbox.url, queue.name, "random")
                 await take_all_with_a_kill(fleet, queue, sandbox, events=400)
