@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
+from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from carevalidate_async import (
 )
 from carevalidate_async._files.fields import FileRow, JsonObject, content_key
 from carevalidate_async._files.rows import RowReader
+from carevalidate_async._jobs import enqueue
 from carevalidate_async._jobs.collect import Collector
 from carevalidate_async._jobs.enqueue import Enqueuer, OtherFileError
 from carevalidate_async._jobs.ledger import (
@@ -324,6 +327,44 @@ class TestEnqueue:
 
         assert (1, True, 3) == (lost, job.whole, job.queued)
         assert 3 == len(await queued(ledger))
+
+    async def test_answers_that_get_lost_are_asked_for_again(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """
+        Whatever the broker was asked while it went away, it is asked again, and the job goes on
+        where it was cut off, each row once.
+        """
+        config = (await ledger.js.stream_info(WORK)).config
+        await ledger.js.update_stream(attrs_of(config, max_msgs=4))
+        first: Enqueuer = queuer(ledger, text(9), note=lambda _: first.stop())
+        await first.run()
+        await ledger.js.update_stream(attrs_of(config, max_msgs=-1))
+        lost: Counter[str] = Counter()
+
+        def lossy(owner: Any, name: str, *, heard: int) -> None:
+            answer = getattr(owner, name)
+            asked = itertools.count()
+
+            async def ask(*args: Any) -> Any:
+                try:
+                    return await answer(*args)
+                finally:
+                    if next(asked) % 2 == heard:
+                        lost[name] += 1
+                        raise nats.errors.TimeoutError
+
+            monkeypatch.setattr(owner, name, ask)
+
+        lossy(ledger, "put", heard=0)
+        lossy(ledger, "job", heard=1)  # what is asked first is whether there is such a job
+        lossy(ledger.js, "get_last_msg", heard=0)
+        monkeypatch.setattr(enqueue, "FULL_SECONDS", 0.01)
+        job = await queuer(ledger, text(9)).run()
+
+        assert {"put", "job", "get_last_msg"} == lost.keys()
+        assert (True, 9) == (job.whole, job.queued)
+        assert [*range(2, 11)] == sorted(work.line for work in await queued(ledger))
 
     async def test_waits_while_the_queue_is_full(self, ledger: Ledger) -> None:
         """

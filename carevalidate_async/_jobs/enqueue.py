@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import msgspec
 import nats.errors
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from carevalidate_async._codec import encode
 from carevalidate_async._files.fields import FileRow, Problem, content_key, copy_cell
@@ -48,9 +49,11 @@ from carevalidate_async.carevalidate import DIALECT
 from carevalidate_async.journal import Duplicates, Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from carevalidate_async._files.rows import RowReader
+
+T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
 """How long the broker has to say that it has a message, before it is asked again."""
@@ -206,8 +209,9 @@ class Enqueuer:
         return known
 
     async def _put_record(self, job: Job, revision: int) -> int:
-        """Write the job's record; wait for a broker that is away."""
-        while True:
+        """Write the job's record over the one of that revision; return the new one's."""
+
+        async def put() -> int:
             try:
                 return await self._ledger.put(self._name, job, revision)
             except OtherEnqueuerError:
@@ -215,21 +219,34 @@ class Enqueuer:
                 if found is None or found[0] != job:
                     raise
                 return found[1]  # it was written, and the answer got lost
+
+        return await self._patiently(put)
+
+    async def _without_result(self, messages: Sequence[Message]) -> list[Message]:
+        """Return those rows of a batch that was cut off that nobody has confirmed since."""
+        return [
+            message
+            for message in messages
+            if not await self._patiently(functools.partial(self._has_result, message))
+        ]
+
+    async def _has_result(self, message: Message) -> bool:
+        line = int(message.subject.rpartition(".")[2])
+        try:
+            await self._ledger.js.get_last_msg(OUT, out_subject(self._token, "result", line))
+        except NotFoundError:
+            return False
+        return True
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what the broker says; wait for one that is away, and ask it again."""
+        while True:
+            try:
+                return await ask()
             except (nats.errors.Error, OSError):
                 self._note("the broker does not answer; waiting for it")
                 if await self._rest(FULL_SECONDS):
                     raise BrokerError("the broker does not answer; what is queued stays") from None
-
-    async def _without_result(self, messages: Sequence[Message]) -> list[Message]:
-        """Return those rows of a batch that was cut off that nobody has confirmed since."""
-        left = []
-        for message in messages:
-            line = int(message.subject.rpartition(".")[2])
-            try:
-                await self._ledger.js.get_last_msg(OUT, out_subject(self._token, "result", line))
-            except NotFoundError:
-                left.append(message)
-        return left
 
     # Rows that are not queued: Books tells of them, and hands them to what it takes for a rejects
     # file
@@ -344,7 +361,7 @@ class Enqueuer:
                 raise BrokerError(f"the row of line {line} is larger than the broker's max_payload")
             if _is_full(error):
                 why = "the queue is full; waiting for the workers"
-            elif isinstance(error, APIError):
+            elif isinstance(error, APIError) and not isinstance(error, ServiceUnavailableError):
                 raise BrokerError(f"the broker takes no row: {error}")
             elif not isinstance(error, nats.errors.Error | OSError):
                 raise error
