@@ -181,7 +181,7 @@ class TestSameAsConfirm:
 
 class TestWhoeverDies:
     @pytest.mark.deep
-    @pytest.mark.timeout(150)
+    @pytest.mark.timeout(300)
     def test_each_row_is_on_record_once(self, server: NatsServer) -> None:
         """
         While faults meet a tenth of the requests, the process that queues, workers and the server
@@ -196,16 +196,16 @@ class TestWhoeverDies:
                 queueing.kill()
                 queueing.communicate()
                 again = start("enqueue", "payments.csv")
-                wait_for(lambda: sandbox.received > rows * 0.2, 60)
+                wait_for(lambda: sandbox.received > rows * 0.2, 100)
                 server.kill()
                 time.sleep(0.5)
                 server.start()
                 for number in (0, 1):
-                    wait_for(lambda n=number: sandbox.received > rows * (0.4 + 0.2 * n), 60)
+                    wait_for(lambda n=number: sandbox.received > rows * (0.4 + 0.2 * n), 100)
                     workers[number].kill()
                     workers[number].communicate()
                     workers[number] = worker(sandbox, "--attempt-timeout", "1")
-                again.communicate(timeout=60)
+                again.communicate(timeout=100)
                 result = run("collect", "--json")
                 statuses = end(*workers)
             payments = Counter(payment.case_id for payment in sandbox.payments)
