@@ -35,6 +35,7 @@ from carevalidate_async._jobs.ledger import (
     shown,
 )
 from carevalidate_async._jobs.messages import (
+    JOBS,
     OUT,
     WORK,
     WORK_SUBJECTS,
@@ -365,6 +366,15 @@ class TestEnqueue:
         assert {"put", "job", "get_last_msg"} == lost.keys()
         assert (True, 9) == (job.whole, job.queued)
         assert [*range(2, 11)] == sorted(work.line for work in await queued(ledger))
+
+    async def test_a_record_that_is_refused_is_not_waited_for(self, ledger: Ledger) -> None:
+        """
+        A broker that answers, and takes no record, ends it with what the broker says.
+        """
+        config = (await ledger.js.stream_info(f"KV_{JOBS}")).config
+        await ledger.js.update_stream(attrs_of(config, max_msg_size=1))
+        with pytest.raises(BrokerError, match=r"the broker refuses it: .*; what is queued stays"):
+            await queuer(ledger, text(3)).run()
 
     async def test_waits_while_the_queue_is_full(self, ledger: Ledger) -> None:
         """

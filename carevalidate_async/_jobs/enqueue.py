@@ -243,7 +243,11 @@ class Enqueuer:
         while True:
             try:
                 return await ask()
-            except (nats.errors.Error, OSError):
+            except (nats.errors.Error, OSError) as error:
+                if _is_refusal(error):
+                    raise BrokerError(
+                        f"the broker refuses it: {error}; what is queued stays"
+                    ) from None
                 self._note("the broker does not answer; waiting for it")
                 if await self._rest(FULL_SECONDS):
                     raise BrokerError("the broker does not answer; what is queued stays") from None
@@ -361,7 +365,7 @@ class Enqueuer:
                 raise BrokerError(f"the row of line {line} is larger than the broker's max_payload")
             if _is_full(error):
                 why = "the queue is full; waiting for the workers"
-            elif isinstance(error, APIError) and not isinstance(error, ServiceUnavailableError):
+            elif _is_refusal(error):
                 raise BrokerError(f"the broker takes no row: {error}")
             elif not isinstance(error, nats.errors.Error | OSError):
                 raise error
@@ -387,6 +391,11 @@ def _count(job: Job, counts: Counts) -> None:
     job.queued = counts.not_sent
     job.invalid = counts.invalid
     job.repeated = counts.duplicates
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Tell whether the broker has answered, and would say the same again."""
+    return isinstance(error, APIError) and not isinstance(error, ServiceUnavailableError)
 
 
 def _is_full(error: BaseException) -> bool:
