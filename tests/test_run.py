@@ -870,7 +870,7 @@ class TestTrouble:
             return await plan(journal, *args)
 
         monkeypatch.setattr(Journal, "plan", fail_later)
-        summary = await bench.run("".join(map(good, range(600))))
+        summary = await bench.run("".join(map(good, range(BATCH + 100))))
 
         assert 0 < summary.counts.confirmed <= BATCH
         assert 0 < summary.counts.not_sent <= BATCH
